@@ -1,0 +1,1 @@
+//! ATA over Ethernet frames (AoEr11).

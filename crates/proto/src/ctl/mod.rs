@@ -1,0 +1,27 @@
+//! The control socket of `cluster-join`: one JSON object a line in each direction.
+//!
+//! A client writes [`Call`]s and reads one [`Answer`] for each, matched by `id`; answers to calls
+//! that wait (a lock in use) come when they come, so several may be outstanding. Closing the
+//! connection withdraws what is waiting and frees the locks the connection holds; locks taken
+//! with `sticky` belong to the host and stay. cluster-ctl(5) specifies every field.
+
+mod call;
+mod client;
+mod status;
+
+pub use call::{Answer, Call, ErrorKind, Failure, Mode, Outcome, Request, Value};
+pub use client::{Client, ClientError};
+pub use status::{LockHolder, LockState, Member, MemberState, Status};
+
+/// Version of the conversation; `status` answers with it, and it grows when a field changes its
+/// meaning.
+pub const VERSION: u32 = 1;
+
+/// Where `cluster-join` listens unless told otherwise; `$CLUSTER_SOCKET` overrides it for clients.
+pub const SOCKET: &str = "/run/cluster/cluster-join.sock";
+
+/// Longest line either side accepts, in bytes: a lock list of ten thousand entries fits.
+pub const MAX_LINE: usize = 4 << 20;
+
+/// Longest resource name in bytes, as long as LVM's longest volume group name with a prefix.
+pub const MAX_RESOURCE: usize = 255;

@@ -1,0 +1,91 @@
+//! What the control socket tells about members and locks.
+
+use serde::{Deserialize, Serialize};
+
+use super::Mode;
+
+/// The cluster as one daemon sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// [`super::VERSION`].
+    pub version: u32,
+    /// The cluster's name and the `config_version` of cluster.conf.
+    pub cluster: String,
+    pub config_version: u32,
+    /// This host's name in cluster.conf.
+    pub node: String,
+    pub quorate: bool,
+    /// Why not, and what would change that; absent when quorate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Votes of present members, and how many a majority takes.
+    pub votes: u32,
+    pub votes_needed: u32,
+    pub votes_expected: u32,
+    /// The node that orders changes now, if any is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leader: Option<String>,
+    /// The consensus term and the last log entry this host has applied.
+    pub term: u64,
+    pub applied: u64,
+    /// Every node of cluster.conf, by node id.
+    pub members: Vec<Member>,
+}
+
+/// One node of cluster.conf.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    pub id: u64,
+    pub name: String,
+    /// Address and port of its session with us.
+    pub address: String,
+    pub votes: u32,
+    pub state: MemberState,
+    /// Seconds since 1970 at which it took this state; absent when it was never seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<u64>,
+    /// Grows each time the node joins; 0 when it never did.
+    pub incarnation: u64,
+    /// Which boot of the machine that is (`/proc/sys/kernel/random/boot_id`).
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub boot: String,
+}
+
+/// Whether a node takes part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MemberState {
+    /// Joined and answering.
+    Member,
+    /// Joined once, silent now; its locks stay until it returns or is fenced.
+    Lost,
+    /// In cluster.conf, not seen since the cluster was formed.
+    Absent,
+}
+
+/// One resource with a holder or a waiter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LockState {
+    pub resource: String,
+    pub granted: Vec<LockHolder>,
+    /// In the order they will be served.
+    pub waiting: Vec<LockHolder>,
+}
+
+/// Who holds or waits for a lock.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LockHolder {
+    /// The host's name in cluster.conf.
+    pub node: String,
+    pub mode: Mode,
+    /// Of the grant; 0 while waiting.
+    pub generation: u64,
+    /// Seconds since 1970 of the grant, or of the request while waiting.
+    pub since: u64,
+    pub sticky: bool,
+    /// The host this lock is being offered to, with the offer's number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offered_to: Option<(String, u64)>,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub note: String,
+}

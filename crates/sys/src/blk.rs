@@ -1,0 +1,1 @@
+//! Block devices and files as stores: size, alignment, direct I/O.

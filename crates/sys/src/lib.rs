@@ -1,0 +1,10 @@
+//! Every kernel interface that needs unsafe code, one file each, so that one folder holds all
+//! there is to review. Everything else in the workspace forbids `unsafe`.
+
+#[cfg(feature = "blk")]
+pub mod blk;
+#[cfg(feature = "dm")]
+pub mod dm;
+#[cfg(feature = "packet")]
+pub mod packet;
+pub mod proc;
