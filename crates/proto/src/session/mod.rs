@@ -235,6 +235,8 @@ fn length_prefix(length: usize) -> io::Result<[u8; 2]> {
     u16::try_from(length).map(u16::to_be_bytes).map_err(io::Error::other)
 }
 
+// By value because every caller is a `map_err`.
+#[allow(clippy::needless_pass_by_value)]
 fn noise_error(error: snow::Error) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("session: {error}"))
 }

@@ -20,6 +20,13 @@ fn pair(
     (client, server.join().unwrap())
 }
 
+/// What happens to the initiator's message of that number on its way.
+type Tamper = fn(Vec<u8>, usize) -> Vec<Vec<u8>>;
+
+fn counting(length: usize) -> Vec<u8> {
+    (0..=u8::MAX).cycle().take(length).collect()
+}
+
 fn established() -> (Session, Session) {
     let (client, server) = pair("k", "k", ("test", "test"));
     (client.unwrap(), server.unwrap())
@@ -33,13 +40,13 @@ fn messages_of_every_length_arrive_whole_and_in_order() {
     let reader = thread::spawn(move || {
         for length in lengths {
             let message = server.receiver.receive(1 << 20).unwrap().unwrap();
-            assert_eq!(message, (0..length).map(|i| i as u8).collect::<Vec<_>>());
+            assert_eq!(message, counting(length));
         }
         server.sender.send(b"seen").unwrap();
         assert_eq!(server.receiver.receive(1 << 20).unwrap(), None);
     });
     for length in lengths {
-        client.sender.send(&(0..length).map(|i| i as u8).collect::<Vec<_>>()).unwrap();
+        client.sender.send(&counting(length)).unwrap();
     }
     assert_eq!(client.receiver.receive(16).unwrap().unwrap(), b"seen");
     client.sender.close();
@@ -62,7 +69,7 @@ fn a_longer_message_than_the_receiver_takes_is_refused() {
 }
 
 /// Puts a relay between two ends that hands each Noise message of the initiator to `tamper`.
-fn relayed(tamper: fn(Vec<u8>, usize) -> Vec<Vec<u8>>) -> io::Result<Vec<Vec<u8>>> {
+fn relayed(tamper: Tamper) -> io::Result<Vec<Vec<u8>>> {
     let key = Key::from_secret(b"k");
     let (front, back) = (TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
     let (front_at, back_at) = (front.local_addr().unwrap(), back.local_addr().unwrap());
@@ -104,7 +111,7 @@ fn relayed(tamper: fn(Vec<u8>, usize) -> Vec<Vec<u8>>) -> io::Result<Vec<Vec<u8>
 fn replayed_reordered_dropped_and_altered_messages_end_the_session() {
     let untouched = relayed(|message, _| vec![message]).unwrap();
     assert_eq!(untouched, [b"one".to_vec(), b"two".to_vec()]);
-    let tampers: [fn(Vec<u8>, usize) -> Vec<Vec<u8>>; 3] = [
+    let tampers: [Tamper; 3] = [
         |message, number| if number == 1 { vec![message.clone(), message] } else { vec![message] },
         |message, number| if number == 1 { vec![] } else { vec![message] },
         |mut message, number| {
