@@ -84,9 +84,10 @@ impl Decoder {
 
     fn finish(&mut self) -> Option<Frame> {
         let body = std::mem::take(&mut self.frame);
-        let whole = !std::mem::take(&mut self.damaged) && !std::mem::take(&mut self.escaped);
+        let (damaged, escaped) = (std::mem::take(&mut self.damaged), std::mem::take(&mut self.escaped));
         let (body, crc) = body.split_last_chunk::<CRC>()?;
         let (&kind, payload) = body.split_first()?;
+        let whole = !damaged && !escaped;
         (whole && crc32fast::hash(body) == u32::from_le_bytes(*crc)).then(|| Frame { kind, payload: payload.to_vec() })
     }
 }
