@@ -409,3 +409,6 @@ fn encode_ata<'a>(header: &Header, registers: &Registers, answer: &'a mut [u8]) 
 fn written<T>(result: Result<T, Malformed>) -> T {
     result.expect("an answer buffer of ANSWER bytes")
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,158 @@
+//! A target under any sequence of frames, beside a model that decides from the frame's bytes alone
+//! what may become of the disk. Driven by a property test and by the fuzzer.
+
+use aoe_vblade::ata::Disk;
+use aoe_vblade::target::{ANSWER, Settings, Step, Target};
+use nines_proto::aoe::{Address, Shelf, Slot};
+use nines_proto::mac::Mac;
+
+pub const SECTORS: usize = 40;
+pub const MTU: usize = 1500;
+pub const OURS: Address = Address { shelf: Shelf(7), slot: Slot(3) };
+const TARGET: Mac = Mac([2, 0, 0, 0, 0, 1]);
+
+/// Hands the frames to a target one by one, carries out its orders, and checks every answer.
+///
+/// # Panics
+/// The target did what it must not.
+pub fn run<'f>(frames: impl IntoIterator<Item = &'f [u8]>) {
+    let mut target = Target::new(Settings {
+        address: OURS,
+        mac: TARGET,
+        mtu: MTU,
+        buffers: 64,
+        disk: Disk { sectors: SECTORS as u64, read_only: false, identify: Box::new([0x1d; 512]) },
+        mask: Vec::new(),
+    })
+    .expect("an empty mask");
+    let mut disk = vec![0; SECTORS * 512];
+    let mut model = Model { disk: disk.clone(), mask: Vec::new(), reserved: Vec::new() };
+    let mut answer = vec![0xee; ANSWER];
+    for frame in frames {
+        answer.fill(0xee);
+        let expected = model.expect(frame);
+        let length = match target.take(frame, &mut answer) {
+            Step::Ignore(_) => {
+                assert_ne!(expected, Expected::Written, "a valid write was ignored");
+                assert!(!matches!(expected, Expected::Data(_)), "a valid read was ignored");
+                continue;
+            }
+            Step::Answer(length) => length,
+            Step::Read(extent, pending) => {
+                let from = usize::try_from(extent.offset()).expect("on the disk");
+                pending.data(&mut answer).copy_from_slice(&disk[from..from + extent.length()]);
+                pending.finish(Ok(()), &mut answer)
+            }
+            Step::Write(extent, data, pending) => {
+                assert_eq!(expected, Expected::Written, "a write that nothing asked for");
+                let from = usize::try_from(extent.offset()).expect("on the disk");
+                disk[from..from + extent.length()].copy_from_slice(data);
+                pending.finish(Ok(()), &mut answer)
+            }
+            Step::Flush(pending) => pending.finish(Ok(()), &mut answer),
+        };
+        assert_eq!(disk, model.disk, "the disk differs from the model's");
+        let answer = &answer[..length];
+        check_answer(frame, answer);
+        match expected {
+            Expected::Data(data) => {
+                assert_eq!((answer[15], answer[25], answer[26], answer[27]), (0, 0, 0, 0x40));
+                assert_eq!(answer[36..], data);
+            }
+            Expected::Written => assert_eq!((answer[15], answer[25], answer[26], answer[27]), (0, 0, 0, 0x40)),
+            Expected::Anything => {}
+        }
+        model.learn(frame, answer);
+    }
+}
+
+/// What is true of every answer.
+fn check_answer(frame: &[u8], answer: &[u8]) {
+    assert!((60..=MTU + 14).contains(&answer.len()));
+    assert_eq!(answer[..6], frame[6..12], "sent to another than asked");
+    assert_eq!(answer[6..12], TARGET.0);
+    assert_eq!(answer[12..14], [0x88, 0xa2]);
+    assert!([0x18, 0x1c].contains(&answer[14]), "version and flags {:#x}", answer[14]);
+    assert_eq!(answer[14] & 0x04 != 0, answer[15] != 0);
+    assert_eq!(answer[16..19], [0, 7, 3]);
+    assert_eq!(answer[19..24], frame[19..24], "command and tag");
+    if frame[19] == 0 && frame[14] >> 4 == 1 && frame[14] & 0x04 == 0 && frame.len() >= 36 {
+        assert!([0, 6].contains(&answer[15]), "AoE error {} for an ATA command", answer[15]);
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Expected {
+    /// A read of these bytes.
+    Data(Vec<u8>),
+    /// A write that succeeds.
+    Written,
+    /// No data command that succeeds.
+    Anything,
+}
+
+struct Model {
+    disk: Vec<u8>,
+    mask: Vec<[u8; 6]>,
+    reserved: Vec<[u8; 6]>,
+}
+
+impl Model {
+    fn expect(&mut self, frame: &[u8]) -> Expected {
+        if frame.len() < 36 || frame[12..14] != [0x88, 0xa2] || frame[14] & 0xfc != 0x10 {
+            return Expected::Anything;
+        }
+        let source: [u8; 6] = frame[6..12].try_into().expect("six bytes");
+        let admitted = self.mask.is_empty() || self.mask.contains(&source);
+        let holder = self.reserved.is_empty() || self.reserved.contains(&source);
+        if frame[16..20] != [0, 7, 3, 0] || source[0] & 1 == 1 || !admitted || !holder {
+            return Expected::Anything;
+        }
+        let count = usize::from(frame[26]);
+        let bytes = match frame[27] {
+            0x20 | 0xc8 | 0x30 | 0xca => [frame[28], frame[29], frame[30], frame[31] & 0x0f, 0, 0, 0, 0],
+            _ => [frame[28], frame[29], frame[30], frame[31], frame[32], frame[33], 0, 0],
+        };
+        let Ok(first) = usize::try_from(u64::from_le_bytes(bytes)) else { return Expected::Anything };
+        if !(1..=2).contains(&count) || first.saturating_add(count) > SECTORS {
+            return Expected::Anything;
+        }
+        let range = first * 512..(first + count) * 512;
+        match frame[27] {
+            0x20 | 0x24 | 0x25 | 0xc8 => Expected::Data(self.disk[range].to_vec()),
+            0x30 | 0x34 | 0x35 | 0xca if frame.len() >= 36 + count * 512 => {
+                self.disk[range].copy_from_slice(&frame[36..36 + count * 512]);
+                Expected::Written
+            }
+            _ => Expected::Anything,
+        }
+    }
+
+    /// The lists change as the target says they did; what they then do is checked.
+    fn learn(&mut self, frame: &[u8], answer: &[u8]) {
+        if answer[15] != 0 {
+            return;
+        }
+        match answer[19] {
+            2 if answer[26] == 0 => {
+                let entries = answer[28..].chunks_exact(8).take(usize::from(answer[27]));
+                self.mask = entries.map(|entry| entry[2..].try_into().expect("six bytes")).collect();
+            }
+            2 => {
+                // Stopped: what was done before the bad directive stays done.
+                for directive in frame[28..].chunks_exact(8).take(usize::from(answer[27])) {
+                    let mac: [u8; 6] = directive[2..].try_into().expect("six bytes");
+                    self.mask.retain(|listed| directive[1] != 2 || *listed != mac);
+                    if directive[1] == 1 && !self.mask.contains(&mac) {
+                        self.mask.push(mac);
+                    }
+                }
+            }
+            3 => {
+                let entries = answer[26..].chunks_exact(6).take(usize::from(answer[25]));
+                self.reserved = entries.map(|entry| entry.try_into().expect("six bytes")).collect();
+            }
+            _ => {}
+        }
+    }
+}
