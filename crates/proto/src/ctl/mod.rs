@@ -25,3 +25,9 @@ pub const MAX_LINE: usize = 4 << 20;
 
 /// Longest resource name in bytes, as long as LVM's longest volume group name with a prefix.
 pub const MAX_RESOURCE: usize = 255;
+
+/// Longest note on a lock, in bytes.
+pub const MAX_NOTE: usize = 255;
+
+/// Longest call, in bytes; `cluster-join` hangs up on a client that sends more without a newline.
+pub const MAX_CALL: usize = 64 << 10;

@@ -1,0 +1,212 @@
+//! The control socket: lines of JSON from this host's clients, cluster-ctl(5).
+
+use std::collections::BTreeMap;
+use std::fs::{self, DirBuilder};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use nines_proto::ctl::{self, Answer, Call, Failure, MAX_CALL, MAX_LINE, Outcome};
+use nix::poll::PollFlags;
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+
+/// Most connections at once.
+const MAX_CONNECTIONS: usize = 512;
+/// Answers that wait to be read; a client that lets more pile up is hung up on.
+const MAX_UNREAD: usize = 2 * MAX_LINE;
+
+/// What came over the socket.
+#[derive(Debug)]
+pub enum Heard {
+    Call { connection: u64, call: Call, may_steer: bool },
+    Closed { connection: u64 },
+}
+
+/// The socket and its connections.
+#[derive(Debug)]
+pub struct Control {
+    path: PathBuf,
+    listener: UnixListener,
+    connections: BTreeMap<u64, Connection>,
+    next: u64,
+}
+
+#[derive(Debug)]
+struct Connection {
+    stream: UnixStream,
+    may_steer: bool,
+    input: Vec<u8>,
+    output: Vec<u8>,
+    /// Nothing more is read; it ends when the output is written.
+    ending: bool,
+}
+
+impl Control {
+    /// Listens at `path`. A socket that a dead daemon left is replaced, one that answers is not.
+    ///
+    /// # Errors
+    /// Another daemon answers there, or the place does not take a socket.
+    pub fn bind(path: &Path) -> anyhow::Result<Self> {
+        let name = path.display();
+        if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
+            let made = DirBuilder::new().recursive(true).mode(0o755).create(directory);
+            made.with_context(|| format!("{}", directory.display()))?;
+        }
+        match fs::symlink_metadata(path) {
+            Ok(metadata) if !metadata.file_type().is_socket() => bail!("{name}: exists and is not a socket"),
+            Ok(_) => match UnixStream::connect(path) {
+                Ok(_) => bail!("{name}: another daemon answers there"),
+                Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+                    fs::remove_file(path).with_context(|| format!("{name}"))?;
+                }
+                Err(error) => return Err(error).with_context(|| format!("{name}")),
+            },
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error).with_context(|| format!("{name}")),
+        }
+        // The process's umask keeps everybody else out from the first moment on.
+        let listener = UnixListener::bind(path).with_context(|| format!("{name}"))?;
+        listener.set_nonblocking(true)?;
+        Ok(Self { path: path.into(), listener, connections: BTreeMap::new(), next: 1 })
+    }
+
+    /// What to poll, and for what; `None` is the listener.
+    pub fn poll_list(&self) -> Vec<(Option<u64>, BorrowedFd<'_>, PollFlags)> {
+        let mut list = Vec::with_capacity(self.connections.len() + 1);
+        if self.connections.len() < MAX_CONNECTIONS {
+            list.push((None, self.listener.as_fd(), PollFlags::POLLIN));
+        }
+        for (id, connection) in &self.connections {
+            let mut flags = PollFlags::empty();
+            flags.set(PollFlags::POLLIN, !connection.ending);
+            flags.set(PollFlags::POLLOUT, !connection.output.is_empty());
+            list.push((Some(*id), connection.stream.as_fd(), flags));
+        }
+        list
+    }
+
+    /// Takes the connections that wait.
+    ///
+    /// # Errors
+    /// The listener is of no further use.
+    pub fn accept(&mut self) -> anyhow::Result<()> {
+        while self.connections.len() < MAX_CONNECTIONS {
+            let stream = match self.listener.accept() {
+                Ok((stream, _)) => stream,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == ErrorKind::ConnectionAborted => continue,
+                Err(error) => return Err(error).with_context(|| format!("{}", self.path.display())),
+            };
+            stream.set_nonblocking(true)?;
+            let peer = getsockopt(&stream, PeerCredentials).context("SO_PEERCRED")?;
+            let may_steer = peer.uid() == 0 || peer.uid() == nix::unistd::geteuid().as_raw();
+            let connection = Connection { stream, may_steer, input: Vec::new(), output: Vec::new(), ending: false };
+            self.connections.insert(self.next, connection);
+            self.next += 1;
+        }
+        Ok(())
+    }
+
+    /// Reads what a connection has to say.
+    pub fn read(&mut self, id: u64, heard: &mut Vec<Heard>) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let mut buffer = [0; 16 << 10];
+        // One buffer a turn, so that nobody talks all the time.
+        match connection.stream.read(&mut buffer) {
+            Ok(0) => connection.ending = true,
+            Ok(length) => connection.input.extend_from_slice(&buffer[..length]),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => return,
+            Err(_) => return self.close(id, heard),
+        }
+        while let Some(end) = connection.input.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = connection.input.drain(..=end).collect();
+            match serde_json::from_slice::<Call>(&line) {
+                Ok(call) => heard.push(Heard::Call { connection: id, call, may_steer: connection.may_steer }),
+                Err(error) => connection.complain(&format!("not a call: {error}")),
+            }
+        }
+        if connection.input.len() > MAX_CALL {
+            connection.complain(&format!("a line of more than {MAX_CALL} bytes"));
+            connection.input = Vec::new();
+            connection.ending = true;
+        }
+    }
+
+    /// Writes what a connection has waiting; ends one that has nothing left to say or hear.
+    pub fn write(&mut self, id: u64, heard: &mut Vec<Heard>) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        if connection.flush().is_err()
+            || connection.output.len() > MAX_UNREAD
+            || (connection.ending && connection.output.is_empty())
+        {
+            self.close(id, heard);
+        }
+    }
+
+    /// Ends a connection.
+    pub fn close(&mut self, id: u64, heard: &mut Vec<Heard>) {
+        if self.connections.remove(&id).is_some() {
+            heard.push(Heard::Closed { connection: id });
+        }
+    }
+
+    /// Sends an answer, at once where the client reads.
+    ///
+    /// # Errors
+    /// The answer has no JSON form.
+    pub fn answer(&mut self, id: u64, answer: &Answer) -> anyhow::Result<()> {
+        let Some(connection) = self.connections.get_mut(&id) else { return Ok(()) };
+        let mut line = serde_json::to_vec(answer)?;
+        if line.len() >= MAX_LINE {
+            let message = "the answer is longer than a line may be".to_owned();
+            let failure = Failure { kind: ctl::ErrorKind::Invalid, message, holders: Vec::new() };
+            line = serde_json::to_vec(&Answer { id: answer.id, outcome: Outcome::Error(failure) })?;
+        }
+        line.push(b'\n');
+        connection.output.extend_from_slice(&line);
+        // What cannot be written now, or ever, the next poll finds.
+        let _ = connection.flush();
+        Ok(())
+    }
+
+    /// Connections that are done with and only need closing.
+    pub fn finished(&self) -> Vec<u64> {
+        let done = |connection: &Connection| {
+            (connection.ending && connection.output.is_empty()) || connection.output.len() > MAX_UNREAD
+        };
+        self.connections.iter().filter(|(_, connection)| done(connection)).map(|(id, _)| *id).collect()
+    }
+}
+
+impl Connection {
+    fn complain(&mut self, message: &str) {
+        let failure = Failure { kind: ctl::ErrorKind::Invalid, message: message.into(), holders: Vec::new() };
+        if let Ok(mut line) = serde_json::to_vec(&Answer { id: 0, outcome: Outcome::Error(failure) }) {
+            line.push(b'\n');
+            self.output.extend_from_slice(&line);
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        while !self.output.is_empty() {
+            match self.stream.write(&self.output) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(length) => drop(self.output.drain(..length)),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        // At the next start a socket nobody listens on is replaced anyway.
+        let _ = fs::remove_file(&self.path);
+    }
+}

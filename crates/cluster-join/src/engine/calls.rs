@@ -1,0 +1,390 @@
+//! What this node's clients asked for and are not answered yet.
+//!
+//! Calls are numbered and proposed in order, and proposed again from the first one that is not
+//! in the log when the leader changed or nothing moved for a while: the replicated state takes
+//! each number once and in order. A call is answered by what applying it here decided, or by its
+//! deadline, or because nothing can be decided without a majority. A lock request whose caller
+//! is gone or was told no is withdrawn in the same ordered way, so that it is freed even if it
+//! was granted in the meantime.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use nines_proto::ctl::{Answer, Call, ErrorKind, Failure, LockHolder, MAX_NOTE, MAX_RESOURCE, Request, Value};
+
+use super::{Action, Engine, Now};
+use crate::lock::{Holder, Outcome, Owner, Refusal};
+use crate::state::Op;
+
+/// Most calls of one connection that are not answered yet.
+const MAX_PER_CONNECTION: usize = 256;
+/// Most calls of this node that are not in the log yet.
+const MAX_UNAPPLIED: usize = 8192;
+/// Most calls proposed and not applied, and most in one entry.
+const WINDOW: u64 = 1024;
+const BATCH: usize = 256;
+/// Nothing moved for so long: propose again.
+const RESEND_MS: u64 = 250;
+
+#[derive(Debug, Clone)]
+struct Waiting {
+    connection: u64,
+    id: u64,
+    op: Op,
+    deadline: Option<u64>,
+}
+
+#[derive(Debug, Default)]
+pub struct Calls {
+    last_seq: u64,
+    /// Not known to be in the log, in order.
+    unapplied: VecDeque<(u64, u64, Op)>,
+    /// The last one proposed to the present leader.
+    sent: u64,
+    progress: u64,
+    /// Not answered.
+    waiting: BTreeMap<u64, Waiting>,
+}
+
+impl Calls {
+    fn submit(&mut self, now: Now, op: Op) -> u64 {
+        self.last_seq += 1;
+        if self.unapplied.is_empty() {
+            self.progress = now.ms;
+        }
+        self.unapplied.push_back((self.last_seq, now.unix, op));
+        self.last_seq
+    }
+
+    /// The log has everything up to `seq`.
+    pub fn taken(&mut self, now: Now, seq: u64) {
+        while self.unapplied.front().is_some_and(|(first, _, _)| *first <= seq) {
+            self.unapplied.pop_front();
+        }
+        self.sent = self.sent.max(seq);
+        self.progress = now.ms;
+    }
+
+    /// What was sent behind `wanted` fell on deaf ears.
+    pub fn resend(&mut self, now: Now, wanted: u64) {
+        // One gap is reported once for each command behind it.
+        if self.sent >= wanted && now.ms > self.progress {
+            self.sent = wanted - 1;
+            self.progress = now.ms;
+        }
+    }
+
+    pub fn new_leader(&mut self) {
+        self.sent = self.unapplied.front().map_or(self.last_seq, |(first, _, _)| first - 1);
+    }
+
+    /// What should be proposed now.
+    pub fn unsent(&self) -> VecDeque<(u64, u64, Op)> {
+        let Some((first, _, _)) = self.unapplied.front() else { return VecDeque::new() };
+        let until = first + WINDOW;
+        let fresh = self.unapplied.iter().filter(|(seq, _, _)| *seq > self.sent && *seq < until);
+        fresh.take(BATCH).cloned().collect()
+    }
+
+    pub fn sent(&mut self, now: Now, seq: u64) {
+        if self.sent < seq {
+            self.sent = seq;
+            self.progress = now.ms;
+        }
+    }
+
+    pub fn next_deadline(&self) -> Option<u64> {
+        self.waiting.values().filter_map(|call| call.deadline).min()
+    }
+}
+
+/// What the request is about, where it is about a resource.
+fn resource(request: &Request) -> Option<&str> {
+    match request {
+        Request::Status | Request::Locks => None,
+        Request::Lock { resource, .. }
+        | Request::Convert { resource, .. }
+        | Request::Unlock { resource, .. }
+        | Request::Offer { resource, .. }
+        | Request::Accept { resource, .. }
+        | Request::Retract { resource, .. } => Some(resource),
+    }
+}
+
+fn invalid(request: &Request) -> Option<String> {
+    let resource = resource(request)?;
+    if resource.is_empty() || resource.len() > MAX_RESOURCE || resource.chars().any(|c| c.is_control() || c == ' ') {
+        return Some(format!("`{resource}' is not a resource name: 1 to {MAX_RESOURCE} bytes, no blanks"));
+    }
+    if let Request::Lock { note, .. } = request
+        && (note.len() > MAX_NOTE || note.chars().any(char::is_control))
+    {
+        return Some(format!("{resource}: the note is longer than {MAX_NOTE} bytes or has control characters"));
+    }
+    None
+}
+
+impl Engine {
+    fn answer(&mut self, connection: u64, id: u64, result: Result<Value, Failure>) {
+        self.out.push(Action::Answer { connection, answer: Answer { id, outcome: result.into() } });
+    }
+
+    fn refuse(&mut self, connection: u64, id: u64, kind: ErrorKind, message: String) {
+        self.answer(connection, id, Err(Failure { kind, message, holders: Vec::new() }));
+    }
+
+    pub(super) fn call(&mut self, now: Now, connection: u64, call: Call, may_steer: bool) {
+        let Call { id, request } = call;
+        match request {
+            Request::Status => {
+                let status = self.status(now);
+                return self.answer(connection, id, Ok(Value::Status(status)));
+            }
+            Request::Locks => {
+                let locks = self.locks();
+                return self.answer(connection, id, Ok(Value::Locks(locks)));
+            }
+            _ => {}
+        }
+        let name = resource(&request).unwrap_or_default().to_owned();
+        let refusal = if !may_steer {
+            Some((ErrorKind::Denied, format!("{name}: only root and cluster-join's own user may change locks")))
+        } else if let Some(message) = invalid(&request) {
+            Some((ErrorKind::Invalid, message))
+        } else if self.stopping {
+            Some((ErrorKind::Stopping, format!("{name}: cluster-join is stopping")))
+        } else if self.calls.waiting.values().filter(|call| call.connection == connection).count() >= MAX_PER_CONNECTION
+        {
+            Some((ErrorKind::Busy, format!("{name}: {MAX_PER_CONNECTION} calls of this connection wait already")))
+        } else if self.calls.unapplied.len() >= MAX_UNAPPLIED {
+            Some((ErrorKind::Busy, format!("{name}: {MAX_UNAPPLIED} calls of this host wait already")))
+        } else {
+            None
+        };
+        if let Some((kind, message)) = refusal {
+            return self.refuse(connection, id, kind, message);
+        }
+        let owner = |sticky: bool| (!sticky).then_some(connection);
+        let (op, wait_ms) = match request {
+            Request::Status | Request::Locks => return,
+            Request::Lock { resource, mode, wait_ms, sticky, note } => {
+                let now_or_never = wait_ms == Some(0);
+                (Op::Lock { resource, connection: owner(sticky), mode, now_or_never, note }, wait_ms)
+            }
+            Request::Convert { resource, mode, wait_ms, sticky } => {
+                let now_or_never = wait_ms == Some(0);
+                (Op::Convert { resource, connection: owner(sticky), mode, now_or_never }, wait_ms)
+            }
+            Request::Unlock { resource, sticky } => (Op::Unlock { resource, connection: owner(sticky) }, Some(0)),
+            Request::Offer { resource, to } => match self.conf.nodes.iter().find(|node| node.name == to) {
+                Some(node) => (Op::Offer { resource, to: node.id }, Some(0)),
+                None => {
+                    let message = format!("{resource}: `{to}' is not a node of this cluster");
+                    return self.refuse(connection, id, ErrorKind::Invalid, message);
+                }
+            },
+            Request::Accept { resource, offer } => (Op::Accept { resource, offer }, Some(0)),
+            Request::Retract { resource, offer } => (Op::Retract { resource, offer }, Some(0)),
+        };
+        if wait_ms == Some(0)
+            && let Some(reason) = self.blocked(now)
+        {
+            return self.refuse(connection, id, ErrorKind::Inquorate, format!("{name}: not quorate: {reason}"));
+        }
+        // Zero is no time to wait, but deciding takes what it takes.
+        let deadline = wait_ms.filter(|wait| *wait > 0).map(|wait| now.ms.saturating_add(wait));
+        let seq = self.calls.submit(now, op.clone());
+        self.calls.waiting.insert(seq, Waiting { connection, id, op, deadline });
+    }
+
+    pub(super) fn closed(&mut self, now: Now, connection: u64) {
+        let seqs: Vec<u64> =
+            self.calls.waiting.iter().filter(|(_, call)| call.connection == connection).map(|(seq, _)| *seq).collect();
+        let mut locking = false;
+        for seq in seqs {
+            let Some(call) = self.calls.waiting.remove(&seq) else { continue };
+            if let Op::Lock { resource, .. } | Op::Convert { resource, .. } = call.op {
+                locking = true;
+                self.calls.submit(now, Op::Withdraw { resource, call: seq });
+            }
+        }
+        let mine = |of: &Option<u64>| *of == Some(connection);
+        locking |=
+            self.calls.unapplied.iter().any(|(_, _, op)| matches!(op, Op::Lock { connection, .. } if mine(connection)));
+        if locking || self.state.locks.owns(Owner { node: self.me(), connection: Some(connection) }) {
+            self.calls.submit(now, Op::Close { connection });
+        }
+    }
+
+    /// The daemon stops: nothing that waits will be answered.
+    pub(super) fn refuse_all(&mut self) {
+        for (_, call) in std::mem::take(&mut self.calls.waiting) {
+            self.refuse(call.connection, call.id, ErrorKind::Stopping, "cluster-join is stopping".into());
+        }
+    }
+
+    /// Deadlines, and calls that cannot be decided here now.
+    pub(super) fn watch_calls(&mut self, now: Now) {
+        if !self.calls.unapplied.is_empty() && now.ms >= self.calls.progress + RESEND_MS.max(self.token_ms / 4) {
+            self.calls.new_leader();
+            self.calls.progress = now.ms;
+        }
+        let blocked = self.blocked(now);
+        let late: Vec<u64> = self
+            .calls
+            .waiting
+            .iter()
+            .filter(|(_, call)| {
+                let late = call.deadline.is_some_and(|deadline| now.ms >= deadline);
+                let hopeless = blocked.is_some()
+                    && matches!(call.op, Op::Lock { now_or_never: true, .. } | Op::Convert { now_or_never: true, .. });
+                (late || hopeless) && self.can_be_undone(&call.op)
+            })
+            .map(|(seq, _)| *seq)
+            .collect();
+        for seq in late {
+            let Some(call) = self.calls.waiting.remove(&seq) else { continue };
+            let (Op::Lock { resource, connection, mode, .. } | Op::Convert { resource, connection, mode, .. }) =
+                &call.op
+            else {
+                continue;
+            };
+            let owner = Owner { node: self.me(), connection: *connection };
+            let holders = self.state.locks.in_the_way(resource, owner, *mode);
+            let failure = match (&blocked, call.deadline) {
+                (Some(reason), None) => Failure {
+                    kind: ErrorKind::Inquorate,
+                    message: format!("{resource}: not quorate: {reason}"),
+                    holders: Vec::new(),
+                },
+                (Some(reason), Some(_)) => Failure {
+                    kind: ErrorKind::Timeout,
+                    message: format!("{resource}: the time to wait has passed, not quorate: {reason}"),
+                    holders: self.named(&holders),
+                },
+                (None, _) => {
+                    let message = format!("{resource}: the time to wait has passed{}", self.held_by(&holders));
+                    Failure { kind: ErrorKind::Timeout, message, holders: self.named(&holders) }
+                }
+            };
+            let withdraw = Op::Withdraw { resource: resource.clone(), call: seq };
+            self.answer(call.connection, call.id, Err(failure));
+            self.calls.submit(now, withdraw);
+        }
+    }
+
+    /// Whether a caller may be told no although the call might still take effect: giving up
+    /// rights may not, since it cannot be taken back.
+    fn can_be_undone(&self, op: &Op) -> bool {
+        match op {
+            Op::Lock { .. } => true,
+            Op::Convert { resource, connection, mode, .. } => {
+                let owner = Owner { node: self.me(), connection: *connection };
+                self.state.locks.held(resource, owner).is_none_or(|held| mode.is_down_conversion_to(held))
+            }
+            _ => false,
+        }
+    }
+
+    pub(super) fn decided(&mut self, now: Now, seq: u64, result: Result<Value, Refusal>) {
+        let Some(call) = self.calls.waiting.remove(&seq) else { return };
+        match result {
+            Ok(value) => self.answer(call.connection, call.id, Ok(value)),
+            // The others dropped this request while we were away; the client still waits.
+            Err(Refusal { kind: ErrorKind::Inquorate, .. }) => {
+                let again = self.calls.submit(now, call.op.clone());
+                self.calls.waiting.insert(again, call);
+            }
+            Err(refusal) => {
+                let message = refusal.message + &self.held_by(&refusal.holders);
+                let holders = self.named(&refusal.holders);
+                self.answer(call.connection, call.id, Err(Failure { kind: refusal.kind, message, holders }));
+            }
+        }
+    }
+
+    /// The state jumped ahead by a snapshot: what was decided on the way shows in where it is now.
+    pub(super) fn restored(&mut self, now: Now) {
+        let member = self.state.members.get(&self.me());
+        let Some((incarnation, next)) = member.map(|member| (member.incarnation, member.next_seq)) else { return };
+        self.joined_myself(incarnation);
+        if !self.admitted() {
+            return;
+        }
+        self.calls.taken(now, next - 1);
+        let seqs: Vec<u64> = self.calls.waiting.range(..next).map(|(seq, _)| *seq).collect();
+        for seq in seqs {
+            let Some(op) = self.calls.waiting.get(&seq).map(|call| call.op.clone()) else { continue };
+            match self.outcome(seq, &op) {
+                Outcome::Waits => {}
+                Outcome::Is(value) => self.decided(now, seq, Ok(value)),
+                Outcome::Isnt => {
+                    let message = "refused while this host was out of the cluster".to_owned();
+                    self.decided(now, seq, Err(Refusal { kind: ErrorKind::Busy, message, holders: Vec::new() }));
+                }
+            }
+        }
+    }
+
+    fn outcome(&self, seq: u64, op: &Op) -> Outcome {
+        let locks = &self.state.locks;
+        let host = Owner { node: self.me(), connection: None };
+        match op {
+            Op::Lock { resource, connection, mode, .. } | Op::Convert { resource, connection, mode, .. } => {
+                locks.outcome(resource, Owner { node: self.me(), connection: *connection }, *mode, seq)
+            }
+            Op::Unlock { resource, connection } => {
+                match locks.held(resource, Owner { node: self.me(), connection: *connection }) {
+                    None => Outcome::Is(Value::Done {}),
+                    Some(_) => Outcome::Isnt,
+                }
+            }
+            Op::Offer { resource, to } => locks.open_offer(resource, host, *to),
+            Op::Accept { resource, offer } => locks.accepted(resource, host, *offer),
+            Op::Retract { resource, .. } => match locks.held(resource, host) {
+                Some(_) => Outcome::Is(Value::Done {}),
+                None => Outcome::Isnt,
+            },
+            Op::Withdraw { .. } | Op::Close { .. } => Outcome::Is(Value::Done {}),
+        }
+    }
+
+    pub(super) fn named(&self, holders: &[Holder]) -> Vec<LockHolder> {
+        holders
+            .iter()
+            .map(|holder| LockHolder {
+                node: self.conf.name_of(holder.owner.node),
+                mode: holder.mode,
+                generation: holder.generation,
+                since: holder.since,
+                sticky: holder.owner.connection.is_none(),
+                offered_to: holder.offered.map(|offer| (self.conf.name_of(offer.to), offer.number)),
+                note: holder.note.clone(),
+            })
+            .collect()
+    }
+
+    /// For the end of a message: who has it, and whether that host is there to give it back.
+    fn held_by(&self, holders: &[Holder]) -> String {
+        let who: Vec<String> = holders.iter().take(3).map(|holder| self.holder_text(holder)).collect();
+        match (who.is_empty(), holders.len() > who.len()) {
+            (true, _) => String::new(),
+            (false, more) => format!(": {}{}", who.join(", "), if more { " and others" } else { "" }),
+        }
+    }
+
+    fn holder_text(&self, holder: &Holder) -> String {
+        let node = self.conf.name_of(holder.owner.node);
+        let verb = if holder.generation == 0 { "waited for" } else { "held" };
+        let mut text = format!("{verb} by {node} in {} since {}", holder.mode, crate::utc::utc(holder.since));
+        if !holder.note.is_empty() {
+            text += &format!(" ({})", holder.note);
+        }
+        if let Some(member) = self.state.members.get(&holder.owner.node).filter(|member| !member.present) {
+            text += &format!(
+                "; {node} is lost since {} and keeps its locks until it returns",
+                crate::utc::utc(member.since)
+            );
+        }
+        text
+    }
+}

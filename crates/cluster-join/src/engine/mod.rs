@@ -1,0 +1,615 @@
+//! The membership engine of one node: the consensus library, the replicated state, and what this
+//! node's clients asked for. It has no clock, no socket and no disk of its own: events go in with
+//! the time at which they happened, actions and writes come out, and the caller performs them.
+//!
+//! ```text
+//! step(event)...  then  while let Some(write) = turn() { make it durable; written() }
+//! ```
+
+mod calls;
+mod peers;
+mod status;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use nines_proto::ctl::{Answer, Call};
+use raft::eraftpb::{ConfState, Entry, Message, MessageType, Snapshot};
+use raft::{Config, RawNode, Ready, StateRole, Storage};
+
+use crate::conf::Conf;
+use crate::log::{Identity, Loaded, Store, Write, encode_batch, encode_snapshot, header};
+use crate::peer::{Hello, Peer};
+use crate::state::{Command, Effect, State};
+use calls::Calls;
+use peers::Peers;
+
+/// The time of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Now {
+    /// Milliseconds on a clock that never jumps.
+    pub ms: u64,
+    /// Seconds since 1970, for people.
+    pub unix: u64,
+}
+
+/// What happens to a node.
+#[derive(Debug)]
+pub enum Event {
+    /// Time has passed.
+    Tick,
+    /// Another node's session with us opened.
+    PeerUp { link: u64, hello: Hello },
+    /// That session ended.
+    PeerDown { link: u64, node: u64 },
+    /// Something arrived over it.
+    Message { link: u64, node: u64, bytes: Vec<u8> },
+    /// A client on this host asks for something; only one that `may_steer` changes anything.
+    Call { connection: u64, call: Call, may_steer: bool },
+    /// A client's connection closed.
+    Closed { connection: u64 },
+    /// The daemon is about to end.
+    Stop,
+}
+
+/// What is to be done for the node.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    Send {
+        to: u64,
+        bytes: Vec<u8>,
+    },
+    Answer {
+        connection: u64,
+        answer: Answer,
+    },
+    /// For people.
+    Log(String),
+    /// Remember this durably before anything else.
+    Identity(Identity),
+    /// Open all sessions anew, with the greeting as it is now.
+    Reconnect,
+    /// This process must end.
+    Exit(String),
+}
+
+/// Ticks of the consensus library in one token time.
+const TICKS: u32 = 20;
+/// Entries and bytes at which the log is rewritten shorter, and what it keeps for nodes that are
+/// a little behind.
+const LONG_LOG: (usize, usize) = (8192, 4 << 20);
+const TAIL: (usize, usize) = (1024, 1 << 20);
+
+/// One node of the cluster.
+pub struct Engine {
+    conf: Conf,
+    identity: Identity,
+    boot: String,
+    /// Of each node, for people.
+    addresses: BTreeMap<u64, String>,
+    token_ms: u64,
+    raw: RawNode<Store>,
+    state: State,
+    peers: Peers,
+    calls: Calls,
+    /// Number of the last batch in the log file.
+    batch: u64,
+    in_flight: Option<InFlight>,
+    next_tick: u64,
+    /// Elections this node began or that ended, and a random number: both spread election times.
+    attempts: u64,
+    seed: u64,
+    /// The leader last told of, and since when it is none.
+    leader: u64,
+    leaderless_since: Option<u64>,
+    quorate: Option<bool>,
+    /// The log was empty at start and nothing was added since.
+    blank: bool,
+    /// The log has known this very run of the daemon.
+    was_admitted: bool,
+    stopping: bool,
+    out: Vec<Action>,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("node", &self.identity.node).finish_non_exhaustive()
+    }
+}
+
+/// A write whose completion [`Engine::written`] tells.
+enum InFlight {
+    Ready { ready: Box<Ready>, messages: Vec<Message> },
+    Shortened,
+}
+
+impl Engine {
+    /// An engine that goes on where `loaded` ends.
+    ///
+    /// # Errors
+    /// Log and snapshot do not belong together.
+    pub fn new(
+        conf: Conf,
+        identity: Identity,
+        boot: String,
+        loaded: Loaded,
+        seed: u64,
+        now: Now,
+    ) -> anyhow::Result<Self> {
+        let conf_state = ConfState { voters: conf.voters(), learners: conf.learners(), ..ConfState::default() };
+        let mut state = State::default();
+        let mut applied = 0;
+        if let Some(snapshot) = &loaded.snapshot {
+            anyhow::ensure!(snapshot.get_metadata().get_conf_state() == &conf_state, "the snapshot has other nodes");
+            applied = snapshot.get_metadata().index;
+            state = State::decode(snapshot.get_data())?;
+        }
+        let batch = loaded.log.number;
+        let store = Store::new(conf_state, loaded)?;
+        let blank = store.last() == 0;
+        let ticks = TICKS as usize;
+        let config = Config {
+            id: identity.node,
+            election_tick: ticks,
+            heartbeat_tick: ticks / 5,
+            min_election_tick: ticks,
+            max_election_tick: ticks + ticks / 2,
+            applied,
+            max_size_per_msg: 1 << 20,
+            max_inflight_msgs: 256,
+            check_quorum: true,
+            pre_vote: true,
+            batch_append: true,
+            max_committed_size_per_ready: 16 << 20,
+            ..Config::default()
+        };
+        let raw = RawNode::new(&config, store, &slog::Logger::root(slog::Discard, slog::o!()))?;
+        let token_ms = u64::try_from(conf.token.as_millis())?;
+        let mut engine = Self {
+            peers: Peers::new(&conf, identity.node, now),
+            calls: Calls::default(),
+            token_ms,
+            conf,
+            identity,
+            boot,
+            addresses: BTreeMap::new(),
+            raw,
+            state,
+            batch,
+            in_flight: None,
+            next_tick: now.ms,
+            attempts: 0,
+            seed,
+            leader: 0,
+            leaderless_since: Some(now.ms),
+            quorate: None,
+            blank,
+            was_admitted: false,
+            stopping: false,
+            out: Vec::new(),
+        };
+        engine.spread_elections();
+        Ok(engine)
+    }
+
+    /// The nodes' addresses, for [`nines_proto::ctl::Member::address`].
+    pub fn set_addresses(&mut self, addresses: BTreeMap<u64, String>) {
+        self.addresses = addresses;
+    }
+
+    fn me(&self) -> u64 {
+        self.identity.node
+    }
+
+    fn log(&mut self, line: impl Into<String>) {
+        self.out.push(Action::Log(line.into()));
+    }
+
+    fn tick_ms(&self) -> u64 {
+        (self.token_ms / u64::from(TICKS)).max(1)
+    }
+
+    /// What is to be done now, in order.
+    pub fn take_actions(&mut self) -> Vec<Action> {
+        std::mem::take(&mut self.out)
+    }
+
+    /// When the engine wants a [`Event::Tick`] at the latest.
+    #[must_use]
+    pub fn deadline_ms(&self) -> u64 {
+        self.calls.next_deadline().map_or(self.next_tick, |deadline| deadline.min(self.next_tick))
+    }
+
+    /// Whether this node leads, and so would be missed when it stops.
+    #[must_use]
+    pub fn leads(&self) -> bool {
+        self.raw.raft.state == StateRole::Leader
+    }
+
+    /// The replicated state as of the last entry applied here.
+    #[must_use]
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// The last entry applied here.
+    #[must_use]
+    pub fn applied(&self) -> u64 {
+        self.raw.raft.raft_log.applied
+    }
+
+    /// How this node introduces itself now.
+    #[must_use]
+    pub fn hello(&self) -> Hello {
+        let known = self.state.members.iter();
+        Hello {
+            protocol: crate::peer::PROTOCOL,
+            cluster: self.conf.name.clone(),
+            config_version: self.conf.version,
+            node: self.me(),
+            incarnation: self.identity.incarnation,
+            boot: self.boot.clone(),
+            store: self.identity.store.clone(),
+            voters: self.conf.voters(),
+            learners: self.conf.learners(),
+            last: self.raw.store().last(),
+            commit: self.raw.raft.raft_log.committed,
+            known: known.map(|(node, member)| (*node, (member.incarnation, member.store.clone()))).collect(),
+        }
+    }
+
+    /// Takes note of an event.
+    pub fn step(&mut self, now: Now, event: Event) {
+        self.pass_time(now);
+        match event {
+            Event::Tick => {}
+            Event::PeerUp { link, hello } => self.peer_up(now, link, hello),
+            Event::PeerDown { link, node } => {
+                if self.peers.down(node, link) {
+                    self.raw.report_unreachable(node);
+                }
+            }
+            Event::Message { link, node, bytes } => {
+                if self.peers.heard(now, node, link) {
+                    self.message(node, &bytes);
+                }
+            }
+            Event::Call { connection, call, may_steer } => self.call(now, connection, call, may_steer),
+            Event::Closed { connection } => self.closed(now, connection),
+            Event::Stop => self.stop(),
+        }
+        self.spread_elections();
+    }
+
+    fn pass_time(&mut self, now: Now) {
+        let mut ticks = 0;
+        while now.ms >= self.next_tick {
+            // After a pause of the whole process the missed ticks say nothing about the others.
+            if ticks == 4 {
+                self.next_tick = now.ms;
+            }
+            ticks += 1;
+            self.next_tick += self.tick_ms();
+            // A node that is catching up must not stand for election, which is all it would do.
+            if !self.identity.catching_up && self.raw.tick() && !self.leads() {
+                self.attempts += 1;
+            }
+            self.spread_elections();
+        }
+        if ticks > 0 {
+            self.watch_peers(now);
+            self.watch_calls(now);
+        }
+    }
+
+    /// The library draws election times from a generator of its own; ours can be repeated.
+    fn spread_elections(&mut self) {
+        let raft = &mut self.raw.raft;
+        let mut hash = self.seed ^ (raft.id << 48) ^ (raft.term << 16) ^ self.attempts;
+        hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        let ticks = TICKS as usize;
+        let spread = usize::try_from((hash ^ (hash >> 31)) % (ticks as u64 / 2)).unwrap_or_default();
+        raft.set_randomized_election_timeout(ticks + spread);
+    }
+
+    fn message(&mut self, from: u64, bytes: &[u8]) {
+        let message = match Peer::decode(bytes, from, self.me()) {
+            Ok(Peer::Ping) => return,
+            Ok(Peer::Raft(message)) => *message,
+            Err(error) => {
+                let line = format!("node {}: {error:#}", self.conf.name_of(from));
+                return self.log(line);
+            }
+        };
+        if let Some(message) = self.acceptable(message) {
+            // What the library refuses, an answer to no question or of an old term, is no news.
+            let _ = self.raw.step(message);
+        }
+    }
+
+    /// Keeps from the library what it takes for impossible, and from the elections a node that
+    /// has forgotten what it promised.
+    fn acceptable(&mut self, mut message: Message) -> Option<Message> {
+        let last = self.raw.raft.raft_log.last_index();
+        match message.get_msg_type() {
+            MessageType::MsgRequestVote | MessageType::MsgRequestPreVote | MessageType::MsgTimeoutNow
+                if self.identity.catching_up =>
+            {
+                return None;
+            }
+            // The leader may remember what this node's log held before it was emptied.
+            MessageType::MsgHeartbeat => message.commit = message.commit.min(last),
+            MessageType::MsgAppendResponse if !message.reject && message.index > last => return None,
+            MessageType::MsgSnapshot => {
+                let snapshot = message.get_snapshot();
+                let fits = snapshot.get_metadata().get_conf_state() == self.raw.store().conf_state();
+                if !fits || State::decode(snapshot.get_data()).is_err() {
+                    let line = format!("node {}: a snapshot of another cluster", self.conf.name_of(message.from));
+                    self.log(line);
+                    return None;
+                }
+            }
+            _ => {}
+        }
+        Some(message)
+    }
+
+    /// The next write that must be durable before the engine goes on, or `None` when there is
+    /// nothing left to do until the next event. Actions that do not depend on the write are
+    /// ready before it.
+    ///
+    /// # Errors
+    /// The state does not encode.
+    pub fn turn(&mut self, now: Now) -> anyhow::Result<Option<Write>> {
+        loop {
+            self.propose(now);
+            if let Some(write) = self.shorten()? {
+                self.in_flight = Some(InFlight::Shortened);
+                return Ok(Some(write));
+            }
+            if !self.raw.has_ready() {
+                self.provide_snapshot()?;
+                return Ok(None);
+            }
+            let mut ready = self.raw.ready();
+            self.send(ready.take_messages())?;
+            if let Some(hard_state) = ready.hs() {
+                self.raw.mut_store().set_hard_state(hard_state.clone());
+            }
+            let snapshot = Some(ready.snapshot().clone()).filter(|snapshot| snapshot.get_metadata().index > 0);
+            if let Some(snapshot) = &snapshot {
+                self.state = State::decode(snapshot.get_data())?;
+                self.raw.mut_store().restore(snapshot);
+                self.restored(now);
+            }
+            self.raw.mut_store().append(ready.entries());
+            self.blank &= ready.entries().is_empty() && snapshot.is_none();
+            let write = match snapshot {
+                Some(snapshot) => Some(self.replace(&snapshot, ready.entries())?),
+                None if ready.must_sync() => Some(self.append(ready.entries())?),
+                None => None,
+            };
+            self.apply(now, ready.take_committed_entries());
+            let messages = ready.take_persisted_messages();
+            self.in_flight = Some(InFlight::Ready { ready: Box::new(ready), messages });
+            if write.is_some() {
+                return Ok(write);
+            }
+            self.written(now)?;
+        }
+    }
+
+    /// The write [`Engine::turn`] asked for is durable.
+    ///
+    /// # Errors
+    /// A message does not encode.
+    pub fn written(&mut self, now: Now) -> anyhow::Result<()> {
+        let Some(InFlight::Ready { ready, messages }) = self.in_flight.take() else { return Ok(()) };
+        self.send(messages)?;
+        let mut light = self.raw.advance(*ready);
+        self.send(light.take_messages())?;
+        self.apply(now, light.take_committed_entries());
+        self.raw.advance_apply();
+        self.watch_leader(now);
+        self.spread_elections();
+        Ok(())
+    }
+
+    fn send(&mut self, messages: Vec<Message>) -> anyhow::Result<()> {
+        for message in messages {
+            let to = message.to;
+            if message.get_msg_type() == MessageType::MsgSnapshot {
+                self.peers.snapshot_sent(to);
+            }
+            let bytes = Peer::Raft(Box::new(message)).encode()?;
+            self.out.push(Action::Send { to, bytes });
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, entries: &[Entry]) -> anyhow::Result<Write> {
+        self.batch += 1;
+        let mut bytes = Vec::new();
+        encode_batch(self.batch, self.raw.store().hard_state(), entries, &mut bytes)?;
+        Ok(Write::Append(bytes))
+    }
+
+    /// A new log that begins with `snapshot`.
+    fn replace(&mut self, snapshot: &Snapshot, entries: &[Entry]) -> anyhow::Result<Write> {
+        self.batch = 1;
+        let mut log = header();
+        encode_batch(self.batch, self.raw.store().hard_state(), entries, &mut log)?;
+        Ok(Write::Replace { index: snapshot.get_metadata().index, snapshot: encode_snapshot(snapshot)?, log })
+    }
+
+    /// Rewrites the log shorter when it has become long.
+    fn shorten(&mut self) -> anyhow::Result<Option<Write>> {
+        let (entries, bytes) = self.raw.store().size();
+        let applied = self.applied();
+        let first = self.raw.store().first_index()?;
+        if (entries < LONG_LOG.0 && bytes < LONG_LOG.1) || applied < first {
+            return Ok(None);
+        }
+        let (mut tail, mut tail_bytes) = (0, 0);
+        for entry in self.raw.store().entries().iter().rev().skip_while(|entry| entry.index > applied) {
+            tail_bytes += entry.data.len();
+            if tail == TAIL.0 || tail_bytes > TAIL.1 {
+                break;
+            }
+            tail += 1;
+        }
+        // The first entry that is kept tells the term before those that are of use.
+        let cut = (applied + 1 - (tail as u64)).clamp(first, applied);
+        let kept: Vec<Entry> = self.raw.store().entries().iter().filter(|entry| entry.index >= cut).cloned().collect();
+        if kept.len() == entries && bytes < 2 * LONG_LOG.1 && entries < 2 * LONG_LOG.0 {
+            return Ok(None);
+        }
+        let snapshot = self.snapshot()?;
+        let write = self.replace(&snapshot, &kept)?;
+        self.raw.mut_store().cut(cut);
+        Ok(Some(write))
+    }
+
+    fn snapshot(&self) -> anyhow::Result<Snapshot> {
+        let index = self.applied();
+        let mut snapshot = Snapshot { data: self.state.encode()?.into(), ..Snapshot::default() };
+        let metadata = snapshot.mut_metadata();
+        metadata.index = index;
+        metadata.term = self.raw.store().term(index)?;
+        metadata.set_conf_state(self.raw.store().conf_state().clone());
+        Ok(snapshot)
+    }
+
+    /// Makes the snapshot that a node far behind was found to need.
+    fn provide_snapshot(&mut self) -> anyhow::Result<()> {
+        if self.raw.store().snapshot_wanted() {
+            let snapshot = self.snapshot()?;
+            self.raw.mut_store().offer(snapshot);
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, now: Now, entries: Vec<Entry>) {
+        for entry in entries {
+            if entry.data.is_empty() {
+                continue;
+            }
+            let commands: Vec<Command> = match serde_json::from_slice(&entry.data) {
+                Ok(commands) => commands,
+                Err(error) => {
+                    // Every node finds the same and goes on alike.
+                    let line = format!("entry {} is not a change this version knows: {error}", entry.index);
+                    self.log(line);
+                    continue;
+                }
+            };
+            let mut effects = Vec::new();
+            for command in commands {
+                self.state.apply(command, &mut effects);
+                for effect in effects.drain(..) {
+                    self.effect(now, effect);
+                }
+            }
+        }
+    }
+
+    fn effect(&mut self, now: Now, effect: Effect) {
+        match effect {
+            Effect::Joined { node, incarnation, restarted } => {
+                let name = self.conf.name_of(node);
+                let how = if restarted { "joined" } else { "is back" };
+                // What this node reads of the past at its start is no news.
+                if self.admitted() || node == self.me() && incarnation == self.identity.incarnation {
+                    self.log(format!("node {name} {how} (incarnation {incarnation})"));
+                }
+                if node == self.me() {
+                    self.joined_myself(incarnation);
+                }
+            }
+            Effect::Lost { node } => {
+                if self.admitted() {
+                    let name = self.conf.name_of(node);
+                    self.log(format!("node {name} is lost; its locks stay until it returns"));
+                }
+            }
+            Effect::Taken { node, seq } if node == self.me() && self.admitted() => self.calls.taken(now, seq),
+            Effect::Gap { node, wanted } if node == self.me() && self.admitted() => self.calls.resend(now, wanted),
+            Effect::Decided(decided) if decided.call.node == self.me() && self.admitted() => {
+                self.decided(now, decided.call.seq, decided.result);
+            }
+            Effect::Taken { .. } | Effect::Gap { .. } | Effect::Decided(_) => {}
+        }
+    }
+
+    /// Whether the log knows this very run of the daemon.
+    fn admitted(&self) -> bool {
+        let member = self.state.members.get(&self.me());
+        member.is_some_and(|member| {
+            member.incarnation == self.identity.incarnation && member.store == self.identity.store
+        })
+    }
+
+    fn joined_myself(&mut self, incarnation: u64) {
+        if incarnation > self.identity.incarnation {
+            self.known_as_later(incarnation);
+        } else if self.admitted() {
+            self.was_admitted = true;
+            if self.identity.catching_up {
+                self.identity.catching_up = false;
+                self.out.push(Action::Identity(self.identity.clone()));
+                self.log("caught up: this node votes again");
+            }
+        }
+    }
+
+    /// The cluster knows this node by an incarnation that ours does not come after: its state
+    /// directory was emptied or set back, or somebody else runs as this node.
+    fn known_as_later(&mut self, incarnation: u64) {
+        if self.was_admitted {
+            let line =
+                format!("another daemon has joined as this node (incarnation {incarnation}): two hosts of one name?");
+            return self.out.push(Action::Exit(line));
+        }
+        self.identity.incarnation = incarnation + 1;
+        self.out.push(Action::Identity(self.identity.clone()));
+        self.out.push(Action::Reconnect);
+    }
+
+    fn stop(&mut self) {
+        self.stopping = true;
+        self.refuse_all();
+        if self.leads()
+            && let Some(heir) = self.peers.heir(&self.conf)
+        {
+            self.raw.transfer_leader(heir);
+        }
+    }
+
+    /// Commands waiting to be proposed, packed into one entry a turn.
+    fn propose(&mut self, now: Now) {
+        let mut commands: Vec<Command> = Vec::new();
+        if self.leads() {
+            commands.extend(self.member_changes(now));
+        }
+        let calls = if self.raw.raft.leader_id != 0 && self.admitted() { self.calls.unsent() } else { VecDeque::new() };
+        let last = calls.back().map(|(seq, _, _)| *seq);
+        let (node, incarnation) = (self.me(), self.identity.incarnation);
+        commands.extend(calls.into_iter().map(|(seq, time, call)| Command::Call {
+            node,
+            incarnation,
+            seq,
+            time,
+            call,
+        }));
+        if commands.is_empty() {
+            return;
+        }
+        // Every command has a JSON form; one that had none would be as good as lost on the way.
+        let Ok(data) = serde_json::to_vec(&commands) else { return };
+        if self.raw.propose(Vec::new(), data).is_ok()
+            && let Some(last) = last
+        {
+            self.calls.sent(now, last);
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Handing a sticky lock from one host to another: it has exactly one owner at every point of
+//! the log, the giver until the taker accepts.
+
+use nines_proto::ctl::{ErrorKind, Value};
+
+use super::{Decided, Offer, Owner, Refusal, Table};
+
+impl Table {
+    /// Offers `owner`'s lock to the node `to`; offering it there again is the same offer.
+    ///
+    /// # Errors
+    /// The lock is not `owner`'s.
+    pub fn offer(&mut self, name: &str, owner: Owner, to: u64) -> Result<Value, Refusal> {
+        let number = self.generation + 1;
+        let grant = self.held_grant(name, owner)?;
+        if let Some(offer) = grant.offer.filter(|offer| offer.to == to) {
+            return Ok(Value::Offered { offer: offer.number });
+        }
+        grant.offer = Some(Offer { to, number });
+        self.generation = number;
+        Ok(Value::Offered { offer: number })
+    }
+
+    /// Makes `owner` the owner of the lock offered to it under `number`.
+    ///
+    /// # Errors
+    /// There is no such offer any more, or `owner` holds the resource by itself.
+    pub fn accept(
+        &mut self,
+        name: &str,
+        owner: Owner,
+        number: u64,
+        time: u64,
+        decided: &mut Vec<Decided>,
+    ) -> Result<Value, Refusal> {
+        let gone = || Refusal::new(ErrorKind::NotHeld, format!("{name}: offer {number} is not open"));
+        let next = self.generation + 1;
+        let resource = self.resources.get_mut(name).ok_or_else(gone)?;
+        if let Some(grant) = resource.granted_to(owner) {
+            if grant.accepted == Some(number) {
+                return Ok(Value::Granted { generation: grant.generation });
+            }
+            return Err(Refusal::new(ErrorKind::Invalid, format!("{name}: held by this host already")));
+        }
+        let offered = Offer { to: owner.node, number };
+        let grant = resource.granted.iter_mut().find(|grant| grant.offer == Some(offered)).ok_or_else(gone)?;
+        let giver = std::mem::replace(&mut grant.owner, owner);
+        (grant.generation, grant.since, grant.seq) = (next, time, 0);
+        (grant.before, grant.offer, grant.accepted) = (None, None, Some(number));
+        self.generation = next;
+        // The taker may have been waiting for it in the ordinary way; that wish is fulfilled.
+        let waited: Vec<u64> =
+            resource.waiting.iter().filter(|wait| wait.owner == owner).map(|wait| wait.seq).collect();
+        resource.waiting.retain(|wait| wait.owner != owner);
+        for seq in waited {
+            self.count -= 1;
+            let call = super::CallId { node: owner.node, seq };
+            decided.push(Decided { call, result: Ok(Value::Granted { generation: next }) });
+        }
+        // The giver's place goes with the lock, and so does a conversion it still waited for.
+        self.release(name, giver, decided);
+        self.forget_moved(giver, owner, name);
+        self.serve(name, time, decided);
+        Ok(Value::Granted { generation: next })
+    }
+
+    /// Withdraws an offer.
+    ///
+    /// # Errors
+    /// It was accepted, withdrawn or replaced before.
+    pub fn retract(&mut self, name: &str, owner: Owner, number: u64) -> Result<Value, Refusal> {
+        let grant = self.held_grant(name, owner)?;
+        match grant.offer {
+            Some(offer) if offer.number == number => grant.offer = None,
+            _ => return Err(Refusal::new(ErrorKind::NotHeld, format!("{name}: offer {number} is not open"))),
+        }
+        Ok(Value::Done {})
+    }
+
+    fn held_grant(&mut self, name: &str, owner: Owner) -> Result<&mut super::Grant, Refusal> {
+        self.resources
+            .get_mut(name)
+            .and_then(|resource| resource.granted_to(owner))
+            .ok_or_else(|| Refusal::new(ErrorKind::NotHeld, format!("{name}: not held by the caller")))
+    }
+
+    /// The index of owners follows a lock that changed hands.
+    fn forget_moved(&mut self, giver: Owner, taker: Owner, name: &str) {
+        if let Some(resources) = self.owned.get_mut(&giver) {
+            resources.remove(name);
+            if resources.is_empty() {
+                self.owned.remove(&giver);
+            }
+        }
+        self.owned.entry(taker).or_default().insert(name.to_owned());
+    }
+}

@@ -1,0 +1,284 @@
+//! The daemon: one loop that polls, tells the engine what happened, and does what it says.
+
+use std::fs;
+use std::io::Read;
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, bail};
+use nines_cli::{Exit, Ready, log};
+use nines_proto::ctl;
+use nines_proto::session::Key;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::Signal;
+use nix::sys::signalfd::SignalFd;
+use nix::sys::stat::{Mode, umask};
+
+use crate::conf::{Conf, MAX_FILE};
+use crate::control::{Control, Heard};
+use crate::engine::{Action, Engine, Event, Now};
+use crate::log::{Files, Identity};
+use crate::net::{Arrival, Net, Place, Wakeup};
+
+/// How long a stopping leader waits for another to take over.
+const HANDOVER: Duration = Duration::from_millis(500);
+/// How stale the greeting for new sessions may be.
+const HELLO_MS: u64 = 50;
+
+/// What the command line says.
+#[derive(Debug)]
+pub struct Options {
+    pub conf: PathBuf,
+    pub node: Option<String>,
+    pub state: PathBuf,
+    pub socket: PathBuf,
+    pub key: Option<PathBuf>,
+    pub ready_fd: Option<u32>,
+}
+
+/// Where a cluster's key is unless cluster.conf or the command line says otherwise.
+const KEY: &str = "/etc/cluster/cluster.key";
+
+struct Daemon {
+    engine: Engine,
+    files: Files,
+    net: Net,
+    arrivals: Receiver<Arrival>,
+    wakeup: Wakeup,
+    control: Control,
+    signals: SignalFd,
+    started: Instant,
+    hello_at: u64,
+}
+
+/// Reads and checks cluster.conf.
+///
+/// # Errors
+/// As [`Conf::parse`], or the file cannot be read.
+pub fn read_conf(path: &Path) -> anyhow::Result<Conf> {
+    let name = path.display().to_string();
+    let file = fs::File::open(path).with_context(|| name.clone())?;
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE + 1).read_to_end(&mut bytes).with_context(|| name.clone())?;
+    if bytes.len() as u64 > MAX_FILE {
+        bail!("{name}: more than {MAX_FILE} bytes");
+    }
+    let text = String::from_utf8(bytes)
+        .map_err(|error| anyhow::anyhow!("{name}: byte {} is not UTF-8", error.utf8_error().valid_up_to()))?;
+    Ok(Conf::parse(&name, &text)?)
+}
+
+/// Runs until a signal says to stop.
+///
+/// # Errors
+/// The configuration or the state directory is of no use, or the disk fails.
+pub fn serve(options: &Options) -> anyhow::Result<Exit> {
+    // Before the first thread, so that no other one takes the signal.
+    let signals = nines_sys::proc::signal_fd(&[Signal::SIGTERM, Signal::SIGINT])?;
+    umask(Mode::from_bits_truncate(0o077));
+    let conf = read_conf(&options.conf)?;
+    for warning in &conf.warnings {
+        log(format_args!("{warning}"));
+    }
+    let name = match &options.node {
+        Some(name) => name.clone(),
+        None => fs::read_to_string("/proc/sys/kernel/hostname").context("hostname")?.trim_end().to_owned(),
+    };
+    let me = conf.find(&name).with_context(|| options.conf.display().to_string())?.clone();
+    let addresses = conf.resolve()?;
+    let key = options.key.clone().or_else(|| conf.keyfile.clone()).unwrap_or_else(|| KEY.into());
+    let key = Key::load(&key)?;
+    let mut daemon = Daemon::start(options, &conf, me.id, &addresses, key, signals)?;
+    log(format_args!("node {} of cluster {}", me.name, conf.name));
+    Ready::new(options.ready_fd).announce().context("--ready-fd")?;
+    daemon.run()
+}
+
+fn random() -> anyhow::Result<u64> {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).map_err(|error| anyhow::anyhow!("getrandom: {error}"))?;
+    Ok(u64::from_le_bytes(bytes))
+}
+
+impl Daemon {
+    fn start(
+        options: &Options,
+        conf: &Conf,
+        me: u64,
+        addresses: &[SocketAddr],
+        key: Key,
+        signals: SignalFd,
+    ) -> anyhow::Result<Self> {
+        let wanted = Identity {
+            format: Identity::FORMAT,
+            cluster: conf.name.clone(),
+            node: me,
+            voters: conf.voters(),
+            learners: conf.learners(),
+            store: format!("{:016x}{:016x}", random()?, random()?),
+            incarnation: 0,
+            catching_up: false,
+        };
+        let (files, identity, loaded) = Files::open(&options.state, &wanted)?;
+        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").context("boot_id")?.trim_end().to_owned();
+        let started = Instant::now();
+        let now = clock(started);
+        let mut engine = Engine::new(conf.clone(), identity, boot, loaded, random()?, now)
+            .with_context(|| options.state.display().to_string())?;
+        let places = conf.nodes.iter().zip(addresses);
+        engine.set_addresses(places.clone().map(|(node, address)| (node.id, address.to_string())).collect());
+        let own = places.clone().find(|(node, _)| node.id == me).map(|(_, address)| *address).context("own address")?;
+        let others = places
+            .filter(|(node, _)| node.id != me)
+            .map(|(node, address)| Place { node: node.id, name: node.name.clone(), address: *address })
+            .collect();
+        let (net, arrivals, wakeup) = Net::start(own, others, key, conf.token, engine.hello())?;
+        let control = Control::bind(&options.socket)?;
+        Ok(Self { engine, files, net, arrivals, wakeup, control, signals, started, hello_at: now.ms })
+    }
+
+    fn now(&self) -> Now {
+        clock(self.started)
+    }
+
+    fn run(&mut self) -> anyhow::Result<Exit> {
+        let mut stop_by: Option<Instant> = None;
+        loop {
+            self.work()?;
+            if let Some(deadline) = stop_by
+                && (!self.engine.leads() || Instant::now() >= deadline)
+            {
+                return Ok(Exit::Ok);
+            }
+            let (mut readable, mut writable) = (Vec::new(), Vec::new());
+            let (signalled, accept) = self.wait(&mut readable, &mut writable)?;
+            if signalled && stop_by.is_none() {
+                while self.signals.read_signal()?.is_some() {}
+                log(format_args!("stopping"));
+                let now = self.now();
+                self.engine.step(now, Event::Stop);
+                stop_by = Some(Instant::now() + HANDOVER);
+            }
+            let mut heard = Vec::new();
+            if accept {
+                self.control.accept()?;
+            }
+            for id in readable {
+                self.control.read(id, &mut heard);
+            }
+            for id in writable.into_iter().chain(self.control.finished()) {
+                self.control.write(id, &mut heard);
+            }
+            let now = self.now();
+            self.engine.step(now, Event::Tick);
+            self.wakeup.clear();
+            for arrival in self.arrivals.try_iter() {
+                let event = match arrival {
+                    Arrival::Up { link, hello } => Event::PeerUp { link, hello },
+                    Arrival::Down { link, node } => Event::PeerDown { link, node },
+                    Arrival::Message { link, node, bytes } => Event::Message { link, node, bytes },
+                };
+                self.engine.step(now, event);
+            }
+            for heard in heard {
+                let event = match heard {
+                    Heard::Call { connection, call, may_steer } => Event::Call { connection, call, may_steer },
+                    Heard::Closed { connection } => Event::Closed { connection },
+                };
+                self.engine.step(now, event);
+            }
+        }
+    }
+
+    /// Waits until something happens or the engine's time comes: whether a signal came, whether a
+    /// client wants to connect, and which connections have something.
+    fn wait(&self, readable: &mut Vec<u64>, writable: &mut Vec<u64>) -> anyhow::Result<(bool, bool)> {
+        let list = self.control.poll_list();
+        let mut fds = vec![
+            PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.wakeup.as_fd(), PollFlags::POLLIN),
+        ];
+        fds.extend(list.iter().map(|(_, fd, flags)| PollFd::new(*fd, *flags)));
+        let left = self.engine.deadline_ms().saturating_sub(self.now().ms);
+        let timeout = PollTimeout::try_from(Duration::from_millis(left)).unwrap_or(PollTimeout::MAX);
+        match poll(&mut fds, timeout) {
+            Ok(_) => {}
+            Err(Errno::EINTR) => return Ok((false, false)),
+            Err(error) => return Err(error).context("poll"),
+        }
+        let happened = |fd: &PollFd<'_>| fd.revents().unwrap_or(PollFlags::empty());
+        let mut accept = false;
+        for ((id, _, _), fd) in list.iter().zip(&fds[2..]) {
+            let flags = happened(fd);
+            match id {
+                None => accept |= !flags.is_empty(),
+                Some(id) => {
+                    if flags.intersects(PollFlags::POLLIN | PollFlags::POLLHUP | PollFlags::POLLERR) {
+                        readable.push(*id);
+                    }
+                    if flags.intersects(PollFlags::POLLOUT | PollFlags::POLLHUP | PollFlags::POLLERR) {
+                        writable.push(*id);
+                    }
+                }
+            }
+        }
+        Ok((!happened(&fds[0]).is_empty(), accept))
+    }
+
+    /// Does everything there is to do before the next event.
+    fn work(&mut self) -> anyhow::Result<()> {
+        let now = self.now();
+        while let Some(write) = self.engine.turn(now)? {
+            self.perform()?;
+            self.files.write(&write)?;
+            self.engine.written(now)?;
+        }
+        self.perform()?;
+        if now.ms >= self.hello_at + HELLO_MS {
+            self.hello_at = now.ms;
+            self.net.set_hello(self.engine.hello());
+        }
+        Ok(())
+    }
+
+    fn perform(&mut self) -> anyhow::Result<()> {
+        for action in self.engine.take_actions() {
+            match action {
+                Action::Send { to, bytes } => self.net.send(to, bytes),
+                Action::Answer { connection, answer } => self.control.answer(connection, &answer)?,
+                Action::Log(line) => log(format_args!("{line}")),
+                Action::Identity(identity) => self.files.save_identity(&identity)?,
+                Action::Reconnect => {
+                    self.net.set_hello(self.engine.hello());
+                    self.net.reconnect();
+                }
+                Action::Exit(why) => bail!(why),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn clock(started: Instant) -> Now {
+    let ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let unix = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    Now { ms, unix }
+}
+
+/// The defaults of the command line, `$CLUSTER_CONF` heeded.
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            conf: std::env::var_os("CLUSTER_CONF").map_or_else(|| "/etc/cluster/cluster.conf".into(), PathBuf::from),
+            node: None,
+            state: "/var/lib/cluster".into(),
+            socket: ctl::SOCKET.into(),
+            key: None,
+            ready_fd: None,
+        }
+    }
+}

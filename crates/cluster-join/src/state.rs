@@ -1,0 +1,231 @@
+//! The replicated state: who is a member, and all locks. Every node applies the same commands in
+//! the same order and so has the same state.
+
+use std::collections::BTreeMap;
+
+use nines_proto::ctl::{ErrorKind, Mode, Value};
+use serde::{Deserialize, Serialize};
+
+use crate::lock::{Asked, CallId, Decided, Owner, Refusal, Table};
+
+/// One change, as the log carries it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "kebab-case")]
+pub enum Command {
+    /// A node's daemon takes part, in this incarnation and this boot of its host.
+    Joined { node: u64, incarnation: u64, boot: String, store: String, time: u64 },
+    /// That incarnation is silent. Its locks stay its own.
+    Lost { node: u64, incarnation: u64, time: u64 },
+    /// A call of one of a node's clients. A node numbers its calls, and they take effect in that
+    /// order, each once, whatever was sent twice or overtook another on the way to the leader.
+    Call { node: u64, incarnation: u64, seq: u64, time: u64, call: Op },
+}
+
+/// What a client's call does to the locks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "kebab-case")]
+pub enum Op {
+    Lock {
+        resource: String,
+        connection: Option<u64>,
+        mode: Mode,
+        now_or_never: bool,
+        note: String,
+    },
+    Convert {
+        resource: String,
+        connection: Option<u64>,
+        mode: Mode,
+        now_or_never: bool,
+    },
+    Unlock {
+        resource: String,
+        connection: Option<u64>,
+    },
+    Offer {
+        resource: String,
+        to: u64,
+    },
+    Accept {
+        resource: String,
+        offer: u64,
+    },
+    Retract {
+        resource: String,
+        offer: u64,
+    },
+    /// Undo the call numbered `call`, whose caller gave up or went away.
+    Withdraw {
+        resource: String,
+        call: u64,
+    },
+    /// A connection closed.
+    Close {
+        connection: u64,
+    },
+}
+
+/// A node as the log knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberRecord {
+    /// False: lost.
+    pub present: bool,
+    /// Seconds since 1970 of the last change of that.
+    pub since: u64,
+    pub incarnation: u64,
+    pub boot: String,
+    /// Names the node's log on disk, so that one that starts over with an empty one is noticed.
+    pub store: String,
+    /// The number its next call must have.
+    pub next_seq: u64,
+}
+
+/// What has to be equal on every node at the same point of the log.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    pub members: BTreeMap<u64, MemberRecord>,
+    pub locks: Table,
+}
+
+/// What applying a command means for the node that looks on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    Decided(Decided),
+    /// A node's incarnation has begun or come back.
+    Joined {
+        node: u64,
+        incarnation: u64,
+        restarted: bool,
+    },
+    Lost {
+        node: u64,
+    },
+    /// A call was applied (or was known already); its node need not send it again.
+    Taken {
+        node: u64,
+        seq: u64,
+    },
+    /// Calls before this one are missing: the node has to send from `wanted` on again.
+    Gap {
+        node: u64,
+        wanted: u64,
+    },
+}
+
+impl State {
+    /// The state a snapshot carries.
+    ///
+    /// # Errors
+    /// The bytes are not a state.
+    pub fn decode(bytes: &[u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(bytes)
+    }
+
+    /// The bytes for a snapshot.
+    ///
+    /// # Errors
+    /// None in practice: every value of the state has a JSON form.
+    pub fn encode(&self) -> Result<Vec<u8>, serde_json::Error> {
+        serde_json::to_vec(self)
+    }
+
+    /// Applies one command.
+    pub fn apply(&mut self, command: Command, effects: &mut Vec<Effect>) {
+        let mut decided = Vec::new();
+        match command {
+            Command::Joined { node, incarnation, boot, store, time } => {
+                self.joined(node, incarnation, boot, store, time, &mut decided, effects);
+            }
+            Command::Lost { node, incarnation, time } => {
+                if let Some(member) = self.members.get_mut(&node)
+                    && member.incarnation == incarnation
+                    && member.present
+                {
+                    (member.present, member.since) = (false, time);
+                    self.locks.stop_waiting(node, time, &mut decided);
+                    effects.push(Effect::Lost { node });
+                }
+            }
+            Command::Call { node, incarnation, seq, time, call } => {
+                let Some(member) = self.members.get_mut(&node) else { return };
+                if member.incarnation != incarnation {
+                    return;
+                }
+                if seq > member.next_seq {
+                    effects.push(Effect::Gap { node, wanted: member.next_seq });
+                    return;
+                }
+                effects.push(Effect::Taken { node, seq });
+                if seq == member.next_seq {
+                    member.next_seq += 1;
+                    self.call(CallId { node, seq }, time, call, &mut decided);
+                }
+            }
+        }
+        effects.extend(decided.into_iter().map(Effect::Decided));
+    }
+
+    #[allow(clippy::too_many_arguments)] // the fields of one command
+    fn joined(
+        &mut self,
+        node: u64,
+        incarnation: u64,
+        boot: String,
+        store: String,
+        time: u64,
+        decided: &mut Vec<Decided>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let known = self.members.get(&node);
+        let former = known.map_or(0, |member| member.incarnation);
+        if incarnation < former || (incarnation == former && known.is_some_and(|member| member.present)) {
+            return;
+        }
+        let restarted = incarnation > former;
+        if restarted {
+            let rebooted = known.is_none_or(|member| member.boot != boot);
+            self.locks.returned(node, rebooted, time, decided);
+            // Whoever asked for these is gone.
+            decided.retain(|decided| decided.call.node != node);
+        }
+        let next_seq = known.filter(|_| !restarted).map_or(1, |member| member.next_seq);
+        let record = MemberRecord { present: true, since: time, incarnation, boot, store, next_seq };
+        self.members.insert(node, record);
+        effects.push(Effect::Joined { node, incarnation, restarted });
+    }
+
+    fn call(&mut self, id: CallId, time: u64, call: Op, decided: &mut Vec<Decided>) {
+        let host = Owner { node: id.node, connection: None };
+        let owner = |connection| Owner { node: id.node, connection };
+        let locks = &mut self.locks;
+        let result = match call {
+            Op::Lock { resource, connection, mode, now_or_never, note } => {
+                let (resource, note, owner) = (resource.as_str(), note.as_str(), owner(connection));
+                locks.lock(Asked { resource, owner, mode, now_or_never, note, seq: id.seq, time }, decided);
+                return;
+            }
+            Op::Convert { resource, connection, mode, now_or_never } => {
+                let (resource, owner) = (resource.as_str(), owner(connection));
+                locks.convert(Asked { resource, owner, mode, now_or_never, note: "", seq: id.seq, time }, decided);
+                return;
+            }
+            Op::Withdraw { resource, call } => {
+                locks.withdraw(&resource, CallId { node: id.node, seq: call }, time, decided);
+                return;
+            }
+            Op::Close { connection } => {
+                locks.close(owner(Some(connection)), time, decided);
+                return;
+            }
+            Op::Unlock { resource, connection } => locks.unlock(&resource, owner(connection), time, decided),
+            Op::Offer { resource, to } if to == id.node => {
+                let message = format!("{resource}: offered to the host that holds it");
+                Err(Refusal::new(ErrorKind::Invalid, message))
+            }
+            Op::Offer { resource, to } => locks.offer(&resource, host, to),
+            Op::Accept { resource, offer } => locks.accept(&resource, host, offer, time, decided),
+            Op::Retract { resource, offer } => locks.retract(&resource, host, offer),
+        };
+        decided.push(Decided { call: id, result: result as Result<Value, Refusal> });
+    }
+}
