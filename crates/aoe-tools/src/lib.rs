@@ -1,1 +1,40 @@
+//! Find and watch ATA over Ethernet devices: what aoe-discover, aoe-interfaces and aoe-stat share.
+//!
+//! The programs behave as those of aoetools 36 do: their output, messages and exit statuses are
+//! what scripts rely on.
 #![forbid(unsafe_code)]
+
+pub mod control;
+pub mod discover;
+pub mod interfaces;
+pub mod paths;
+pub mod stat;
+pub mod sysfs;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+
+use nines_cli::{Exit, log};
+
+/// Runs a program: `--help` and `--version` as its only argument are answered, an error is exit
+/// status 1, as in the originals.
+///
+/// # Errors
+/// A closed stdout.
+pub fn main(name: &str, help: &str, run: impl FnOnce(&[OsString]) -> anyhow::Result<Exit>) -> anyhow::Result<Exit> {
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    match arguments.as_slice() {
+        [only] if only == "--help" => io::stdout().write_all(help.as_bytes())?,
+        [only] if only == "--version" => writeln!(io::stdout(), "{name} {}", env!("CARGO_PKG_VERSION"))?,
+        arguments => match run(arguments) {
+            Ok(exit) => return Ok(exit),
+            // The reader went away: silence, as `nines_cli::run` keeps it.
+            Err(error) if error.downcast_ref::<io::Error>().is_some() => return Err(error),
+            Err(error) => {
+                log(format_args!("{error:#}"));
+                return Ok(Exit::No);
+            }
+        },
+    }
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,146 @@
+//! aoe-stat: one line for each AoE device the kernel knows.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::process::{Command, Stdio};
+
+use anyhow::Context;
+use nines_cli::Exit;
+use nix::sys::stat::minor;
+
+use crate::paths;
+use crate::sysfs::{self, Device};
+
+/// What `--help` prints.
+pub const HELP: &str = "usage: aoe-stat [regex]
+       aoe-stat --json
+
+Print the status of the AoE devices; with a basic regular expression, of those
+whose line it matches.
+
+  --json     one JSON object a line
+  --help     print this
+  --version  print the version
+";
+
+const MISSING: &str = "(NA)";
+
+/// The program. Exit status 1 when no line was printed.
+///
+/// # Errors
+/// sysfs or grep(1) fails.
+pub fn run(arguments: &[OsString]) -> anyhow::Result<Exit> {
+    let sysfs = paths::sysfs();
+    if !sysfs.join("block").is_dir() {
+        writeln!(io::stderr(), "aoe-stat Error: sysfs is not mounted")?;
+        return Ok(Exit::No);
+    }
+    // Not as an io::Error, which would pass for a closed stdout.
+    let devices = sysfs::devices(&sysfs).map_err(|error| anyhow::Error::msg(error.to_string()));
+    let devices = devices.with_context(|| sysfs.join("block").display().to_string())?;
+    for device in &devices {
+        warn_of_wrong_minor(device)?;
+    }
+    let json = arguments.first().is_some_and(|argument| argument == "--json");
+    let with_payload = devices.iter().any(|device| device.payload.is_some());
+    let mut lines: Vec<String> =
+        devices.iter().map(|device| if json { object(device) } else { line(device, with_payload) }).collect();
+    lines.sort_unstable();
+    let text = lines.concat();
+    match arguments.first() {
+        Some(expression) if !json => grep(expression, &text),
+        _ => {
+            io::stdout().write_all(text.as_bytes())?;
+            Ok(if lines.is_empty() { Exit::No } else { Exit::Ok })
+        }
+    }
+}
+
+/// The expression is grep's, and so are the words about a bad one, and the exit status.
+fn grep(expression: &OsStr, text: &str) -> anyhow::Result<Exit> {
+    let mut grep = Command::new("grep");
+    grep.arg("-e").arg(expression).stdin(Stdio::piped());
+    let mut child = grep.spawn().map_err(|error| anyhow::Error::msg(format!("grep: {error}")))?;
+    // grep may end before it has read everything; its status says how.
+    let _ = child.stdin.take().map(|mut stdin| stdin.write_all(text.as_bytes()));
+    let status = child.wait().map_err(|error| anyhow::Error::msg(format!("grep: {error}")))?;
+    Ok(Exit::Code(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(2)))
+}
+
+/// A node that is another device's is dangerous to use under this name.
+fn warn_of_wrong_minor(device: &Device) -> io::Result<()> {
+    let node = paths::etherd().join(&device.name);
+    let (Some(minor_in_sysfs), Ok(metadata)) = (&device.minor, fs::metadata(&node)) else { return Ok(()) };
+    if metadata.file_type().is_block_device() && minor(metadata.rdev()).to_string() != *minor_in_sysfs {
+        let node = node.display();
+        writeln!(io::stderr(), "aoe-stat Warning: device node {node} has wrong minor device number")?;
+    }
+    Ok(())
+}
+
+/// Thousandths of 10^9 bytes, as `0.104GB`.
+fn size(sectors: u64) -> String {
+    let thousandths = u128::from(sectors) * 512_000 / 1_000_000_000;
+    format!("{}.{:03}GB", thousandths / 1000, thousandths % 1000)
+}
+
+/// Older drivers have no payload file: then no line has the column, and it is narrower.
+fn line(device: &Device, with_payload: bool) -> String {
+    let text = |field: &Option<String>| field.clone().unwrap_or_else(|| MISSING.to_owned());
+    let (name, netif, state) = (&device.name, text(&device.netif), text(&device.state));
+    let size = device.sectors.map_or_else(|| MISSING.to_owned(), size);
+    match (with_payload, &device.payload) {
+        (false, _) => format!("{name:>10} {size:>15} {netif:>6} {state:<14}\n"),
+        (true, Some(payload)) => format!("{name:>10} {size:>15} {netif:>10} {payload:<5} {state:<14}\n"),
+        (true, None) => format!("{name:>10} {size:>15} {netif:>10} {state:<5} {:<14}\n", ""),
+    }
+}
+
+fn object(device: &Device) -> String {
+    let text = |field: &Option<String>| field.as_deref().map_or_else(|| "null".to_owned(), quoted);
+    let number = |number: Option<u128>| number.map_or_else(|| "null".to_owned(), |number| number.to_string());
+    let bytes = device.sectors.map(|sectors| u128::from(sectors) * 512);
+    let payload = device.payload.as_ref().and_then(|payload| payload.parse().ok());
+    format!(
+        "{{\"device\":{},\"bytes\":{},\"netif\":{},\"payload\":{},\"state\":{}}}\n",
+        quoted(&device.name),
+        number(bytes),
+        text(&device.netif),
+        number(payload),
+        text(&device.state),
+    )
+}
+
+/// A JSON string.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::from('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            c if c.is_control() => quoted.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_cut_to_thousandths() {
+        let table = [(0, "0.000GB"), (1, "0.000GB"), (2048, "0.001GB"), (1_953_525_168, "1000.204GB")];
+        for (sectors, wanted) in table.into_iter().chain([(u64::MAX, "9444732965739.290GB")]) {
+            assert_eq!(size(sectors), wanted);
+        }
+    }
+
+    #[test]
+    fn strings_are_quoted_as_json_wants() {
+        assert_eq!(quoted("a\"b\\c\n"), r#""a\"b\\c\u000a""#);
+    }
+}
