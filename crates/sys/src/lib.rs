@@ -5,6 +5,7 @@
 pub mod blk;
 #[cfg(feature = "dm")]
 pub mod dm;
+pub mod fds;
 #[cfg(feature = "packet")]
 pub mod packet;
 pub mod proc;

@@ -121,6 +121,19 @@ impl Running {
         Err(refusal)
     }
 
+    /// Waits for its end by itself; once `hurry` is readable, for at most `grace` longer.
+    ///
+    /// # Errors
+    /// It had to be ended.
+    pub fn wait_unless(&mut self, hurry: BorrowedFd<'_>, grace: Duration) -> anyhow::Result<ExitStatus> {
+        // A migration takes as long as it takes.
+        let far = Instant::now() + Duration::from_secs(365 * 86_400);
+        match wait_for(self.ended.as_fd(), Some(hurry), far)? {
+            Woken::Ended => Ok(self.wait()?),
+            Woken::Stopped | Woken::TimedOut => self.finish(grace, None),
+        }
+    }
+
     /// Asks its process group to end, then insists.
     ///
     /// # Errors

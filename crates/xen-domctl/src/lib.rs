@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod child;
+mod conf;
 mod create;
 mod disk;
 pub mod domain;
@@ -10,12 +11,14 @@ pub mod file;
 mod keys;
 mod list;
 mod lock;
+mod migrate;
 mod state;
 mod stop;
 mod time;
 mod volume;
 mod xl;
 
+use std::net::IpAddr;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -72,6 +75,48 @@ enum Command {
     Destroy { domain: String },
     /// Attach to a domain's console; Ctrl-] leaves
     Console { domain: String },
+    /// Move a running domain to another host
+    Migrate {
+        domain: String,
+        /// The host's name in cluster.conf
+        node: String,
+        /// Keep it running meanwhile; xl always does, and xm's users say so
+        #[arg(long)]
+        live: bool,
+        /// TCP port of the other host's `xen-domctl receive`
+        #[arg(long, default_value_t = migrate::PORT)]
+        port: u16,
+        #[command(flatten)]
+        session: Session,
+    },
+    /// Serve arriving domains, in the foreground
+    Receive {
+        /// Address to listen on [default: this host's in the cluster]
+        #[arg(long, value_name = "ADDR")]
+        listen: Option<IpAddr>,
+        /// TCP port to listen on
+        #[arg(long, default_value_t = migrate::PORT)]
+        port: u16,
+        #[command(flatten)]
+        session: Session,
+        /// Descriptor that gets a newline when domains can arrive
+        #[arg(long, value_name = "N")]
+        ready_fd: Option<u32>,
+    },
+    /// The command xl runs to reach `migrate`
+    #[command(hide = true)]
+    MigratePipe { socket: PathBuf },
+}
+
+/// Who may talk to whom between hosts.
+#[derive(Debug, clap::Args)]
+struct Session {
+    /// The cluster's configuration [default: $CLUSTER_CONF or /etc/cluster/cluster.conf]
+    #[arg(long, value_name = "FILE")]
+    conf: Option<PathBuf>,
+    /// The cluster's key [default: cluster.conf's keyfile or /etc/cluster/cluster.key]
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
 }
 
 /// What every command works with.
@@ -108,6 +153,16 @@ pub fn main(args: Args) -> anyhow::Result<Exit> {
         Command::Console { domain } => {
             domain::check_name(&domain).map_err(anyhow::Error::msg)?;
             attach(&context, &domain)
+        }
+        Command::Migrate { domain, node, live: _, port, session: Session { conf, key } } => {
+            migrate::migrate(&context, &domain, &node, migrate::Migrate { port, conf, key })
+        }
+        Command::Receive { listen, port, session: Session { conf, key }, ready_fd } => {
+            migrate::receive(&context, migrate::Receive { listen, port, conf, key, ready_fd })
+        }
+        Command::MigratePipe { socket } => {
+            migrate::pipe(&socket)?;
+            Ok(Exit::Ok)
         }
     }
 }

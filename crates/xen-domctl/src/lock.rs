@@ -1,13 +1,17 @@
 //! Who runs a domain: the cluster lock `D_<name>`, exclusive and kept by the host.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use nines_cli::No;
-use nines_proto::ctl::{Client, ClientError, ErrorKind, LockHolder, LockState, Mode};
+use nines_proto::ctl::{Client, ClientError, ErrorKind, LockHolder, LockState, Mode, Request, Value};
 
+use crate::migrate::Ownership;
 use crate::time::utc;
 
 const PREFIX: &str = "D_";
+/// A change of the lock table takes milliseconds when it is possible at all.
+const ANSWER: Duration = Duration::from_secs(10);
 
 /// The lock of a domain.
 #[must_use]
@@ -26,6 +30,8 @@ pub struct Held {
 #[derive(Debug)]
 pub struct Cluster {
     socket: Option<PathBuf>,
+    /// The last call got no answer: the connection is of no further use.
+    broken: bool,
     pub client: Client,
 }
 
@@ -34,16 +40,7 @@ impl Cluster {
     /// cluster-join is not there.
     pub fn connect(socket: Option<PathBuf>) -> Result<Self, ClientError> {
         let client = Client::connect(socket.as_deref())?;
-        Ok(Self { socket, client })
-    }
-
-    /// A new connection, after the old one broke.
-    ///
-    /// # Errors
-    /// cluster-join is not there.
-    pub fn reconnect(&mut self) -> Result<(), ClientError> {
-        self.client = Client::connect(self.socket.as_deref())?;
-        Ok(())
+        Ok(Self { socket, broken: false, client })
     }
 
     /// Makes this host the one that runs `domain`; nothing happens when it is that already.
@@ -91,6 +88,68 @@ impl Cluster {
             Some(holder) => Err(elsewhere(domain, &holder).into()),
             None => Err(No(format!("{domain}: no host of the cluster runs it")).into()),
         }
+    }
+}
+
+/// The hand-over. A request whose answer is lost may have been carried out, so that every answer
+/// here is either the cluster's own or [`Ownership::Unknown`].
+impl Cluster {
+    /// Offers the domain's lock to the host `to`; answers the offer's number.
+    ///
+    /// # Errors
+    /// Why there is no such number to be had.
+    pub fn offer(&mut self, domain: &str, to: &str) -> Result<u64, String> {
+        match self.change(Request::Offer { resource: resource(domain), to: to.into() }) {
+            Ok(Value::Offered { offer }) => Ok(offer),
+            Ok(other) => Err(format!("{}: offered, and answered with {other:?}", resource(domain))),
+            Err(error) => Err(describe(&error)),
+        }
+    }
+
+    /// Withdraws an offer; [`Ownership::NotOurs`] when it has been accepted.
+    pub fn retract(&mut self, domain: &str, offer: u64) -> Ownership {
+        self.settle(domain, Request::Retract { resource: resource(domain), offer })
+    }
+
+    /// Accepts what was offered to this host; [`Ownership::NotOurs`] when that is withdrawn.
+    pub fn accept(&mut self, domain: &str, offer: u64) -> Ownership {
+        self.settle(domain, Request::Accept { resource: resource(domain), offer })
+    }
+
+    fn settle(&mut self, domain: &str, request: Request) -> Ownership {
+        match self.change(request) {
+            Ok(_) => Ownership::Ours,
+            Err(ClientError::Refused(failure))
+                if matches!(failure.kind, ErrorKind::Inquorate | ErrorKind::Timeout | ErrorKind::Stopping) =>
+            {
+                Ownership::Unknown(format!("{}: {failure}", resource(domain)))
+            }
+            // The request, or an earlier one whose answer was lost, has been decided, and the
+            // daemon that says so has the table that came of it.
+            Err(ClientError::Refused(_)) => match self.require_ours(domain) {
+                Ok(_) => Ownership::Ours,
+                Err(error) if error.downcast_ref::<No>().is_some() => Ownership::NotOurs,
+                Err(error) => Ownership::Unknown(format!("{error:#}")),
+            },
+            Err(error) => Ownership::Unknown(describe(&error)),
+        }
+    }
+
+    /// A request with a deadline, over a new connection when the last one broke.
+    fn change(&mut self, request: Request) -> Result<Value, ClientError> {
+        if self.broken {
+            self.client = Client::connect(self.socket.as_deref())?;
+        }
+        let answer = self.client.call(request, Some(ANSWER));
+        self.broken = matches!(answer, Err(ClientError::Broken { .. } | ClientError::Connect { .. }));
+        answer
+    }
+}
+
+fn describe(error: &ClientError) -> String {
+    match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
     }
 }
 

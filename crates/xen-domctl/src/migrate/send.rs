@@ -1,0 +1,528 @@
+//! `xen-domctl migrate`: checks what can be checked beforehand, then does what the source's state
+//! machine decides, with threads for everything that can block.
+
+use std::fs::File;
+use std::io::{self, IsTerminal, PipeWriter, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::mpsc::{self, RecvTimeoutError, Sender, SyncSender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, anyhow, bail};
+use nines_cli::{Exit, No, log};
+use nines_proto::ctl::{Member, MemberState};
+use nines_proto::session::{self, CHUNK, Session};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::link;
+use super::message::{Hello, MAX_MESSAGE, Outcome, PURPOSE, Start, ToSource, ToTarget, VERSION, Welcome};
+use super::source::{Action, End, Event, Source};
+use super::transport::{Stream, Transport};
+use crate::child::Running;
+use crate::disk::{Backing, Volume};
+use crate::lock::Cluster;
+use crate::state::RunDir;
+use crate::volume::Active;
+use crate::{Context, conf, domain, xl};
+
+/// How long the target may take to let go of the volumes, once it was told.
+const LET_GO: Duration = Duration::from_secs(60);
+/// How long a volume may stay open here after its domain has gone.
+const CLOSE: Duration = Duration::from_secs(15);
+/// Pieces of memory on their way between two threads.
+const QUEUE: usize = 32;
+/// Between two lines of progress on a terminal.
+const PROGRESS: Duration = Duration::from_secs(1);
+
+/// What the command line says.
+#[derive(Debug, Clone)]
+pub struct Options {
+    pub port: u16,
+    pub conf: Option<PathBuf>,
+    pub key: Option<PathBuf>,
+}
+
+/// Moves `name` to the host `node`.
+pub fn migrate(context: &Context, name: &str, node: &str, options: Options) -> anyhow::Result<Exit> {
+    domain::check_name(name).map_err(anyhow::Error::msg)?;
+    let started = Instant::now();
+    let run = RunDir::open()?;
+    let _guard = run.guard(name)?;
+    let mut cluster = context.cluster()?;
+    let status = cluster.client.status()?;
+    cluster.require_ours(name)?;
+    let member = destination(&status.members, &status.node, node)?;
+    if !status.quorate {
+        let reason = status.reason.as_deref().unwrap_or("no reason given");
+        return Err(No(format!("{name}: cannot change hands while the cluster is not quorate: {reason}")).into());
+    }
+    match context.xl.find(name)?.as_slice() {
+        [row] if row.name == name => {}
+        [] => return Err(No(format!("{name}: does not run here any more; xen-domctl destroy frees its lock")).into()),
+        [row, ..] => return Err(No(format!("{name}: is {}, left by a migration that broke", row.name)).into()),
+    }
+    let (start, volumes) = luggage(context, &run, name)?;
+    let key = conf::key(options.key, options.conf)?;
+    let address = conf::with_port(&member.address, options.port)?;
+    let hello = Hello { version: VERSION, from: status.node, domain: name.into() };
+    let mut session = link::connect(address)
+        .and_then(|stream| Session::connect(stream, &key, PURPOSE, &link::encode_hello(&hello)))
+        .map_err(|error| No(format!("{node}: {address}: its xen-domctl receive does not answer: {error}")))?;
+    let welcome: Welcome = link::decode_hello(&session.hello).with_context(|| format!("{node}: its greeting"))?;
+    if welcome.version != VERSION || welcome.node != node {
+        bail!(
+            "{address}: is {} and speaks version {} of migration, not {node} and {VERSION}",
+            welcome.node,
+            welcome.version
+        );
+    }
+    link::awaiting_admission(session.receiver.stream())?;
+    let admission = session.receiver.receive(MAX_MESSAGE).with_context(|| node.to_owned())?;
+    match ToSource::decode(&admission.unwrap_or_default()) {
+        Ok(ToSource::Admitted) => {}
+        Ok(ToSource::Outcome(Outcome::Failed { reason, .. })) => return Err(No(format!("{node}: {reason}")).into()),
+        Ok(other) => bail!("{node}: says {other:?} out of turn"),
+        Err(why) => bail!("{node}: {why}"),
+    }
+    link::established(session.sender.stream())?;
+    let driver =
+        Driver::new(context, name, node, &volumes, cluster, session, Transport::listen(&run.transport(name))?)?;
+    let Moved { end, bytes, paused } = driver.drive(Source::new(start))?;
+    match end {
+        End::Moved => {
+            run.forget(name)?;
+            let total = started.elapsed().as_secs_f64();
+            let paused = paused
+                .map_or_else(String::new, |paused| format!(", {:.1} s of it to change hands", paused.as_secs_f64()));
+            log(format_args!("{name}: runs on {node} now: {bytes} bytes in {total:.1} s{paused}"));
+            Ok(Exit::Ok)
+        }
+        End::Failed(reason) => {
+            let left = context.xl.find(name).unwrap_or_default();
+            match left.iter().find(|row| row.name == xl::away(name)) {
+                Some(row) => bail!(
+                    "{name}: not moved: {reason}; its copy {} stands suspended here, and only xen-domctl destroy and create help",
+                    row.name
+                ),
+                None => bail!("{name}: not moved, it runs here as before: {reason}"),
+            }
+        }
+        End::Lost(reason) => {
+            run.forget(name)?;
+            bail!(
+                "{name}: {node} took it over and could not start it: {reason}; it runs nowhere, start it with xen-domctl create"
+            )
+        }
+    }
+}
+
+/// The member a domain is to go to, if it can.
+fn destination<'a>(members: &'a [Member], own: &str, node: &str) -> Result<&'a Member, No> {
+    let member = members.iter().find(|member| member.name == node);
+    let member = member.ok_or_else(|| {
+        let names: Vec<_> = members.iter().map(|member| member.name.as_str()).collect();
+        No(format!("{node}: not one of the cluster's nodes {}", names.join(", ")))
+    })?;
+    match member.state {
+        _ if node == own => Err(No(format!("{node}: is this host"))),
+        MemberState::Member => Ok(member),
+        MemberState::Lost => Err(No(format!("{node}: is lost"))),
+        MemberState::Absent => Err(No(format!("{node}: has not joined the cluster"))),
+    }
+}
+
+/// What goes along: the configuration, the volumes, and disks that must be there as they are here.
+fn luggage(context: &Context, run: &RunDir, name: &str) -> anyhow::Result<(Start, Vec<Volume>)> {
+    let domain = run.read(name)?;
+    let domain = domain
+        .ok_or_else(|| anyhow!("{}: is missing; was {name} started by xen-domctl?", run.config(name).display()))?;
+    let surveyed = context.vg_tool.survey(&domain)?;
+    if let Some(local) = surveyed.iter().find(|surveyed| !surveyed.clustered) {
+        return Err(No(format!("{name}: its volume {} is in a group of this host alone", local.volume)).into());
+    }
+    let volumes: Vec<_> = surveyed.into_iter().map(|surveyed| surveyed.volume).collect();
+    let mut paths = Vec::new();
+    for disk in &domain.disks {
+        match &disk.backing {
+            _ if disk.volume().is_some_and(|volume| volumes.contains(&volume)) => {}
+            Backing::Path(path) => paths.push(path.display().to_string()),
+            Backing::Script(target) => {
+                return Err(No(format!(
+                    "{name}: nobody can tell whether its disk `{target}' is the same one elsewhere"
+                ))
+                .into());
+            }
+            Backing::Nothing => {}
+        }
+    }
+    let names = volumes.iter().map(ToString::to_string).collect();
+    Ok((Start { offer: 0, config: domain.to_xl(), volumes: names, paths }, volumes))
+}
+
+/// What the main thread hears.
+enum Input {
+    Event(Event),
+    Transport(Stream),
+}
+
+/// What is asked of the cluster, by the thread that waits for its answers.
+enum Question {
+    Offer,
+    Retract(u64),
+    AcceptBack(u64),
+}
+
+struct Moved {
+    end: End,
+    bytes: u64,
+    /// From the target's "ready" to its "runs".
+    paused: Option<Duration>,
+}
+
+struct Driver<'a> {
+    context: &'a Context,
+    name: String,
+    volumes: Vec<Volume>,
+    sender: session::Sender,
+    inputs: mpsc::Receiver<Input>,
+    events: SyncSender<Input>,
+    questions: Sender<Question>,
+    transport: Option<Transport>,
+    /// xl's stream, once its command has come.
+    stream: Option<(File, UnixStream, PipeWriter)>,
+    /// xl's stream is to be closed when it comes.
+    closed: bool,
+    /// For xl, before its command has come.
+    unsent: Vec<u8>,
+    timer: Option<Instant>,
+    bytes: u64,
+    ready: Option<Instant>,
+    paused: Option<Duration>,
+}
+
+impl<'a> Driver<'a> {
+    fn new(
+        context: &'a Context,
+        name: &str,
+        node: &str,
+        volumes: &[Volume],
+        cluster: Cluster,
+        session: Session,
+        transport: Transport,
+    ) -> anyhow::Result<Self> {
+        let (events, inputs) = mpsc::sync_channel(QUEUE);
+        let (questions, asked) = mpsc::channel();
+        let Session { sender, receiver, .. } = session;
+
+        let (peer, out) = (node.to_owned(), events.clone());
+        named("peer", move || {
+            link::pump(receiver, &peer, ToSource::decode, |message| {
+                let event = match message {
+                    Ok(message) => Event::Peer(message),
+                    Err(why) => Event::PeerGone(why),
+                };
+                out.send(Input::Event(event)).is_ok()
+            });
+        })?;
+        let (domain, to, out) = (name.to_owned(), node.to_owned(), events.clone());
+        named("cluster", move || answer(cluster, &domain, &to, &asked, &out))?;
+        let (signals, out) = (context.signals.as_fd().try_clone_to_owned()?, events.clone());
+        named("signals", move || {
+            // Readable once is enough: the second Ctrl-C wants what the first did.
+            if readable(&[PollFd::new(signals.as_fd(), PollFlags::POLLIN)]) {
+                let _ = out.send(Input::Event(Event::Signal));
+            }
+        })?;
+        Ok(Self {
+            context,
+            name: name.into(),
+            volumes: volumes.into(),
+            sender,
+            inputs,
+            events,
+            questions,
+            transport: Some(transport),
+            stream: None,
+            closed: false,
+            unsent: Vec::new(),
+            timer: None,
+            bytes: 0,
+            ready: None,
+            paused: None,
+        })
+    }
+
+    fn drive(mut self, mut machine: Source) -> anyhow::Result<Moved> {
+        let mut actions = Vec::new();
+        let mut progress = Progress::new(&self.name);
+        machine.begin(&mut actions);
+        loop {
+            for action in std::mem::take(&mut actions) {
+                if let Action::Finish(end) = action {
+                    progress.end();
+                    self.sender.close();
+                    return Ok(Moved { end, bytes: self.bytes, paused: self.paused });
+                }
+                self.act(action)?;
+            }
+            progress.show(self.bytes);
+            match self.next() {
+                Input::Event(event) => machine.step(event, &mut actions),
+                Input::Transport(stream) => self.connected(stream)?,
+            }
+        }
+    }
+
+    /// The next thing that happened, the timer included.
+    fn next(&mut self) -> Input {
+        let retry = Input::Event(Event::Retry);
+        let Some(timer) = self.timer else {
+            // This struct holds a sender itself, so that the channel never closes.
+            return self.inputs.recv().unwrap_or(retry);
+        };
+        match self.inputs.recv_timeout(timer.saturating_duration_since(Instant::now())) {
+            Ok(input) => input,
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                self.timer = None;
+                retry
+            }
+        }
+    }
+
+    fn act(&mut self, action: Action) -> anyhow::Result<()> {
+        match action {
+            Action::Share => self.volumes(Active::Shared, CLOSE, Event::Shared)?,
+            Action::VolumesOff => self.volumes(Active::No, CLOSE, Event::VolumesOff)?,
+            Action::VolumesBack => self.volumes(Active::Exclusive, LET_GO, Event::VolumesBack)?,
+            Action::Offer => self.ask(Question::Offer),
+            Action::Retract(offer) => self.ask(Question::Retract(offer)),
+            Action::AcceptBack(offer) => self.ask(Question::AcceptBack(offer)),
+            Action::Send(message) => self.send(&message),
+            Action::StartXl => {
+                if let Err(error) = self.start_xl() {
+                    log(format_args!("{error:#}"));
+                    self.later(|events| {
+                        let _ = events.send(Input::Event(Event::XlExited));
+                    })?;
+                }
+            }
+            Action::ToXl(bytes) => {
+                self.paused = self.ready.map(|ready| ready.elapsed());
+                if bytes == super::handshake::READY {
+                    self.ready = Some(Instant::now());
+                }
+                self.tell_xl(&bytes);
+            }
+            Action::CloseXl => {
+                self.closed = true;
+                self.stream = None;
+            }
+            Action::Later(delay) => self.timer = Some(Instant::now() + delay),
+            Action::DestroyAway => {
+                let (xl, name) = (self.context.xl.clone(), self.name.clone());
+                self.later(move |events| {
+                    let done = xl.destroy(&name).map_err(|error| format!("{error:#}"));
+                    let _ = events.send(Input::Event(Event::AwayDestroyed(done)));
+                })?;
+            }
+            Action::Log(text) => log(format_args!("{}: {text}", self.name)),
+            Action::Finish(_) => {}
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, message: &ToTarget) {
+        if let ToTarget::Data(bytes) = message {
+            self.bytes += bytes.len() as u64;
+        }
+        if self.sender.send(&message.encode()).is_err() {
+            // The receiving thread finds out as well, and tells why.
+            self.sender.close();
+        }
+    }
+
+    fn ask(&self, question: Question) {
+        // The answering thread ends after this one only.
+        let _ = self.questions.send(question);
+    }
+
+    /// Something that takes its time, with its answer as an event.
+    fn later(&self, work: impl FnOnce(&SyncSender<Input>) + Send + 'static) -> io::Result<()> {
+        let events = self.events.clone();
+        named("work", move || work(&events))
+    }
+
+    fn volumes(
+        &self,
+        active: Active,
+        limit: Duration,
+        event: impl Fn(Result<(), String>) -> Event + Send + 'static,
+    ) -> io::Result<()> {
+        let (vg_tool, volumes) = (self.context.vg_tool.clone(), self.volumes.clone());
+        self.later(move |events| {
+            let done = vg_tool.set_all(&volumes, active, limit).map_err(|error| format!("{error:#}"));
+            let _ = events.send(Input::Event(event(done)));
+        })
+    }
+
+    fn start_xl(&mut self) -> anyhow::Result<()> {
+        let Some(transport) = self.transport.take() else { bail!("xl is started twice") };
+        let rune = transport.rune()?;
+        let mut command = self.context.xl.program.command(&["migrate", "-s", "", &self.name, &rune]);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut running = Running::start(command, "xl")?;
+        self.later(move |events| {
+            // Never ended by us: an xl that is killed leaves its domain suspended.
+            if let Err(error) = running.wait() {
+                log(format_args!("xl migrate: {error}"));
+            }
+            let _ = events.send(Input::Event(Event::XlExited));
+        })?;
+        self.later(move |events| match transport.accept() {
+            Ok(stream) => drop(events.send(Input::Transport(stream))),
+            Err(error) => log(format_args!("xl migrate's stream: {error:#}")),
+        })?;
+        Ok(())
+    }
+
+    fn connected(&mut self, stream: Stream) -> io::Result<()> {
+        if self.closed {
+            return Ok(());
+        }
+        let Stream { from_xl, to_xl, command } = stream;
+        let (cancelled, cancel) = io::pipe()?;
+        let events = self.events.clone();
+        named("xl", move || read_xl(from_xl, &cancelled, &events))?;
+        self.stream = Some((to_xl, command, cancel));
+        let unsent = std::mem::take(&mut self.unsent);
+        self.tell_xl(&unsent);
+        Ok(())
+    }
+
+    fn tell_xl(&mut self, bytes: &[u8]) {
+        match &mut self.stream {
+            // A few dozen bytes always fit a pipe; when xl is gone its end is reported apart.
+            Some((to_xl, ..)) => drop(to_xl.write_all(bytes)),
+            None => self.unsent.extend_from_slice(bytes),
+        }
+    }
+}
+
+/// Asks the cluster, one question after the other, over one connection.
+fn answer(mut cluster: Cluster, domain: &str, to: &str, asked: &mpsc::Receiver<Question>, out: &SyncSender<Input>) {
+    for question in asked {
+        let event = match question {
+            Question::Offer => Event::Offered(cluster.offer(domain, to)),
+            Question::Retract(offer) => Event::Retracted(cluster.retract(domain, offer)),
+            Question::AcceptBack(offer) => Event::TookBack(cluster.accept(domain, offer)),
+        };
+        if out.send(Input::Event(event)).is_err() {
+            break;
+        }
+    }
+}
+
+/// Reads what xl writes until its end, or until `cancelled` is closed, which closes xl's end too.
+fn read_xl(mut from_xl: File, cancelled: &io::PipeReader, events: &SyncSender<Input>) {
+    // One Noise message holds the bytes and our kind of message.
+    let mut buffer = vec![0; CHUNK - 1];
+    loop {
+        let fds = [PollFd::new(from_xl.as_fd(), PollFlags::POLLIN), PollFd::new(cancelled.as_fd(), PollFlags::POLLIN)];
+        if !readable(&fds) {
+            break;
+        }
+        match from_xl.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(length) => {
+                if events.send(Input::Event(Event::XlData(buffer[..length].to_vec()))).is_err() {
+                    return;
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => break,
+        }
+    }
+    drop(from_xl);
+    let _ = events.send(Input::Event(Event::XlClosed));
+}
+
+/// Waits for any of them; answers whether it was the first alone.
+pub fn readable(fds: &[PollFd<'_>]) -> bool {
+    let mut fds = fds.to_vec();
+    loop {
+        match poll(&mut fds, PollTimeout::NONE) {
+            Ok(_) => {
+                let woken = |fd: &PollFd<'_>| fd.any().unwrap_or(false);
+                return fds.split_first().is_some_and(|(first, rest)| woken(first) && !rest.iter().any(woken));
+            }
+            Err(nix::errno::Errno::EINTR) => {}
+            Err(_) => return false,
+        }
+    }
+}
+
+/// A named thread that nobody joins: it ends with its channel or with the process.
+pub fn named(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    thread::Builder::new().name(name.into()).spawn(work).map(drop)
+}
+
+/// One line on a terminal, rewritten.
+struct Progress {
+    name: String,
+    started: Instant,
+    shown: Option<Instant>,
+    terminal: bool,
+}
+
+impl Progress {
+    fn new(name: &str) -> Self {
+        Self { name: name.into(), started: Instant::now(), shown: None, terminal: io::stderr().is_terminal() }
+    }
+
+    fn show(&mut self, bytes: u64) {
+        if self.terminal && bytes > 0 && self.shown.is_none_or(|shown| shown.elapsed() >= PROGRESS) {
+            self.shown = Some(Instant::now());
+            let seconds = self.started.elapsed().as_secs();
+            // Only decoration: nothing to do when the terminal is gone.
+            let _ = write!(io::stderr(), "\rxen-domctl: {}: {} MiB in {seconds} s ", self.name, bytes >> 20);
+        }
+    }
+
+    fn end(&self) {
+        if self.shown.is_some() {
+            let _ = writeln!(io::stderr());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member(name: &str, state: MemberState) -> Member {
+        let (address, boot) = ("127.0.0.1:5405".into(), String::new());
+        Member { id: 1, name: name.into(), address, votes: 1, state, since: None, incarnation: 1, boot }
+    }
+
+    #[test]
+    fn a_destination_is_another_member_that_is_there() {
+        let members = [
+            member("a", MemberState::Member),
+            member("b", MemberState::Member),
+            member("c", MemberState::Lost),
+            member("d", MemberState::Absent),
+        ];
+        assert_eq!(destination(&members, "a", "b").unwrap().name, "b");
+        for (node, wanted) in [
+            ("a", "a: is this host"),
+            ("c", "c: is lost"),
+            ("d", "d: has not joined the cluster"),
+            ("e", "e: not one of the cluster's nodes a, b, c, d"),
+        ] {
+            assert_eq!(destination(&members, "a", node).unwrap_err().0, wanted);
+        }
+    }
+}
