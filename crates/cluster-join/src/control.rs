@@ -1,15 +1,18 @@
 //! The control socket: lines of JSON from this host's clients, cluster-ctl(5).
 
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder};
+use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use nines_proto::ctl::{self, Answer, Call, Failure, MAX_CALL, MAX_LINE, Outcome};
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
 use nix::poll::PollFlags;
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 
@@ -17,6 +20,10 @@ use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 const MAX_CONNECTIONS: usize = 512;
 /// Answers that wait to be read; a client that lets more pile up is hung up on.
 const MAX_UNREAD: usize = 2 * MAX_LINE;
+
+/// How long clients of a former run may take to notice that it is gone; clvm-lock kills its
+/// command after two seconds.
+const FORMER_CLIENTS: Duration = Duration::from_secs(5);
 
 /// What came over the socket.
 #[derive(Debug)]
@@ -51,10 +58,7 @@ impl Control {
     /// Another daemon answers there, or the place does not take a socket.
     pub fn bind(path: &Path) -> anyhow::Result<Self> {
         let name = path.display();
-        if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
-            let made = DirBuilder::new().recursive(true).mode(0o755).create(directory);
-            made.with_context(|| format!("{}", directory.display()))?;
-        }
+        make_directory(path)?;
         match fs::symlink_metadata(path) {
             Ok(metadata) if !metadata.file_type().is_socket() => bail!("{name}: exists and is not a socket"),
             Ok(_) => match UnixStream::connect(path) {
@@ -71,6 +75,33 @@ impl Control {
         let listener = UnixListener::bind(path).with_context(|| format!("{name}"))?;
         listener.set_nonblocking(true)?;
         Ok(Self { path: path.into(), listener, connections: BTreeMap::new(), next: 1 })
+    }
+
+    /// Waits until the clients of a former run are gone, so that none still acts on a lock that
+    /// the cluster frees when this run joins. One that stays longer than it may is left behind.
+    ///
+    /// # Errors
+    /// The file they hold cannot be made or locked.
+    pub fn wait_for_former_clients(socket: &Path) -> anyhow::Result<()> {
+        make_directory(socket)?;
+        let path = ctl::clients_file(socket);
+        let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
+        let file = file.with_context(|| format!("{}", path.display()))?;
+        let file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(_) => return Ok(()),
+            Err((file, Errno::EWOULDBLOCK)) => file,
+            Err((_, errno)) => return Err(errno).with_context(|| format!("{}", path.display())),
+        };
+        nines_cli::log(format_args!("waiting for clients of the former run to end"));
+        let (gone, waiting) = std::sync::mpsc::channel();
+        std::thread::Builder::new().name("clients".into()).spawn(move || {
+            // Nobody listens any more when it took too long; the lock goes with the thread.
+            let _ = gone.send(Flock::lock(file, FlockArg::LockExclusive).is_ok());
+        })?;
+        if waiting.recv_timeout(FORMER_CLIENTS).is_err() {
+            nines_cli::log(format_args!("some did not end within {} seconds", FORMER_CLIENTS.as_secs()));
+        }
+        Ok(())
     }
 
     /// What to poll, and for what; `None` is the listener.
@@ -179,6 +210,12 @@ impl Control {
         };
         self.connections.iter().filter(|(_, connection)| done(connection)).map(|(id, _)| *id).collect()
     }
+}
+
+fn make_directory(socket: &Path) -> anyhow::Result<()> {
+    let Some(directory) = socket.parent().filter(|directory| !directory.as_os_str().is_empty()) else { return Ok(()) };
+    let made = DirBuilder::new().recursive(true).mode(0o755).create(directory);
+    made.with_context(|| format!("{}", directory.display()))
 }
 
 impl Connection {

@@ -12,7 +12,6 @@ mod notice;
 pub mod peer;
 pub mod serve;
 pub mod state;
-mod utc;
 
 pub use args::Args;
 

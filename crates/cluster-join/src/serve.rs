@@ -136,8 +136,9 @@ impl Daemon {
             .filter(|(node, _)| node.id != me)
             .map(|(node, address)| Place { node: node.id, name: node.name.clone(), address: *address })
             .collect();
-        let (net, arrivals, wakeup) = Net::start(own, others, key, conf.token, engine.hello())?;
+        Control::wait_for_former_clients(&options.socket)?;
         let control = Control::bind(&options.socket)?;
+        let (net, arrivals, wakeup) = Net::start(own, others, key, conf.token, engine.hello())?;
         Ok(Self { engine, files, net, arrivals, wakeup, control, signals, started, hello_at: now.ms })
     }
 

@@ -1,1 +1,4 @@
+//! Commands that look at and steer the cluster through cluster-join's control socket.
 #![forbid(unsafe_code)]
+
+pub mod stat;

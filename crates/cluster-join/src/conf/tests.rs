@@ -57,7 +57,7 @@ fn what_contradicts_itself_stops_with_its_place() {
         ),
         (
             RHCS4.replace("fencedevice name=\"human\"", "fencedevice name=\"h\""),
-            "6:42: fence device `human' is not among the <fencedevices>",
+            "6:36: fence device `human' is not among the <fencedevices>",
         ),
         (
             RHCS4.replace("name=\"xenpair\"", "name=\"sixteen-letters!\""),
@@ -78,7 +78,7 @@ fn what_contradicts_itself_stops_with_its_place() {
             CLUSTER3.replace("token=\"5000\"", "token=\"soon\""),
             "2:10: token=`soon' of <totem> is not 100 to 60000 milliseconds",
         ),
-        (CLUSTER3.replace("</cluster>", ""), "9:1: the root node was opened but never closed"),
+        (CLUSTER3.replace("</cluster>", ""), "1:1: the root node was opened but never closed"),
         ("<cluster name=\"a\" config_version=\"1\"/>".into(), "1:1: <clusternodes> is missing"),
         ("<html/>".into(), "1:1: <html> where <cluster> was expected"),
         (String::new(), "1:1: the document does not have a root node"),
@@ -130,9 +130,11 @@ fn a_host_finds_itself_by_its_short_or_full_name() {
 
 #[test]
 fn nodes_of_one_address_are_refused() {
-    let conf = parse(&CLUSTER3.replace("10.0.0.3", "010.0.0.3").replace("10.0.0.2", "10.0.0.2")).unwrap();
-    drop(conf);
-    let conf = parse(CLUSTER3).unwrap();
-    let addresses = conf.resolve().unwrap();
-    assert_eq!(addresses[0].to_string(), "10.0.0.1:6000");
+    let addresses = parse(CLUSTER3).unwrap().resolve().unwrap();
+    assert_eq!(
+        addresses.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["10.0.0.1:6000", "10.0.0.2:6000", "10.0.0.3:6000"]
+    );
+    let twice = parse(&CLUSTER3.replace("10.0.0.2", "0:0::1").replace("10.0.0.3", "::1")).unwrap();
+    assert_eq!(twice.resolve().unwrap_err().to_string(), "node ::1: ::1 is the address of 0:0::1 as well");
 }

@@ -375,14 +375,14 @@ impl Engine {
     fn holder_text(&self, holder: &Holder) -> String {
         let node = self.conf.name_of(holder.owner.node);
         let verb = if holder.generation == 0 { "waited for" } else { "held" };
-        let mut text = format!("{verb} by {node} in {} since {}", holder.mode, crate::utc::utc(holder.since));
+        let mut text = format!("{verb} by {node} in {} since {}", holder.mode, nines_proto::ctl::utc(holder.since));
         if !holder.note.is_empty() {
             text += &format!(" ({})", holder.note);
         }
         if let Some(member) = self.state.members.get(&holder.owner.node).filter(|member| !member.present) {
             text += &format!(
                 "; {node} is lost since {} and keeps its locks until it returns",
-                crate::utc::utc(member.since)
+                nines_proto::ctl::utc(member.since)
             );
         }
         text

@@ -8,7 +8,7 @@ use super::{Action, Engine, Now};
 use crate::conf::Conf;
 use crate::peer::{Hello, Peer as Message};
 use crate::state::Command;
-use crate::utc::utc;
+use nines_proto::ctl::utc;
 
 #[derive(Debug, Default)]
 struct Peer {

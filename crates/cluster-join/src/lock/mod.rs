@@ -305,4 +305,3 @@ impl Table {
         self.count -= 1;
     }
 }
-

@@ -135,15 +135,14 @@ fn take(mut payload: &[u8], recovered: &mut Recovered) -> Result<(), &'static st
     while !payload.is_empty() {
         let entry = part(&mut payload)?;
         let entry = Entry::parse_from_bytes(entry).map_err(|_| "an entry that does not parse")?;
-        if let (Some(first), Some(last)) = (recovered.entries.first(), recovered.entries.last()) {
-            if entry.index > last.index + 1 || entry.term < last.term {
-                return Err("an entry that does not follow the one before it");
-            }
-            if entry.index < first.index {
-                return Err("an entry from before the log's beginning");
-            }
-            let keep = usize::try_from(entry.index - first.index).map_err(|_| "an entry index beyond all measure")?;
-            recovered.entries.truncate(keep);
+        if let Some(first) = recovered.entries.first().map(|first| first.index) {
+            let keep = entry.index.checked_sub(first).ok_or("an entry from before the log's beginning")?;
+            recovered.entries.truncate(usize::try_from(keep).unwrap_or(usize::MAX));
+        }
+        if let Some(last) = recovered.entries.last()
+            && (last.index.checked_add(1) != Some(entry.index) || entry.term < last.term)
+        {
+            return Err("an entry that does not follow the one before it");
         }
         recovered.entries.push(entry);
     }

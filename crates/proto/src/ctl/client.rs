@@ -1,12 +1,15 @@
 //! A blocking client of the control socket, for the programs that ask one thing at a time.
 
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Answer, Call, Failure, LockState, MAX_LINE, Mode, Request, SOCKET, Status, Value};
+use nix::fcntl::{Flock, FlockArg};
+
+use super::{Answer, Call, Failure, LockState, MAX_LINE, Mode, Request, SOCKET, Status, Value, clients_file};
 
 /// One connection to `cluster-join`. Dropping it frees the locks taken over it, the sticky ones
 /// excepted.
@@ -15,6 +18,8 @@ pub struct Client {
     path: PathBuf,
     reader: BufReader<UnixStream>,
     next_id: u64,
+    /// Tells a restarted daemon that whoever acted on its locks is still there. Dropped last.
+    _presence: Option<Flock<File>>,
 }
 
 /// Why a call over the socket has no value.
@@ -52,8 +57,11 @@ impl Client {
             .map(Path::to_path_buf)
             .or_else(|| std::env::var_os("CLUSTER_SOCKET").map(PathBuf::from))
             .unwrap_or_else(|| PathBuf::from(SOCKET));
-        match UnixStream::connect(&path) {
-            Ok(stream) => Ok(Self { path, reader: BufReader::new(stream), next_id: 1 }),
+        let connected = UnixStream::connect(&path).and_then(|stream| Ok((stream, presence(&path)?)));
+        match connected {
+            Ok((stream, presence)) => {
+                Ok(Self { path, reader: BufReader::new(stream), next_id: 1, _presence: presence })
+            }
             Err(source) => Err(ClientError::Connect { path, source }),
         }
     }
@@ -145,6 +153,17 @@ impl Client {
         self.done(Request::Unlock { resource: resource.into(), sticky: false })
     }
 
+    /// [`Client::unlock`] that gives up waiting for the answer after `deadline`.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub fn unlock_within(&mut self, resource: &str, deadline: Duration) -> Result<(), ClientError> {
+        match self.call(Request::Unlock { resource: resource.into(), sticky: false }, Some(deadline))? {
+            Value::Done {} => Ok(()),
+            other => Err(self.unexpected(&other)),
+        }
+    }
+
     /// # Errors
     /// As [`Client::call`].
     pub fn unlock_sticky(&mut self, resource: &str) -> Result<(), ClientError> {
@@ -195,6 +214,15 @@ impl Client {
     fn unexpected(&self, value: &Value) -> ClientError {
         let source = io::Error::new(io::ErrorKind::InvalidData, format!("an answer to another question: {value:?}"));
         ClientError::Broken { path: self.path.clone(), source }
+    }
+}
+
+/// The shared lock of [`clients_file`]; none where the daemon made no such file.
+fn presence(socket: &Path) -> io::Result<Option<Flock<File>>> {
+    match File::open(clients_file(socket)) {
+        Ok(file) => Flock::lock(file, FlockArg::LockShared).map(Some).map_err(|(_, errno)| errno.into()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

@@ -5,13 +5,17 @@
 //! connection withdraws what is waiting and frees the locks the connection holds; locks taken
 //! with `sticky` belong to the host and stay. cluster-ctl(5) specifies every field.
 
+use std::path::{Path, PathBuf};
+
 mod call;
 mod client;
 mod status;
+mod utc;
 
 pub use call::{Answer, Call, ErrorKind, Failure, Mode, Outcome, Request, Value};
 pub use client::{Client, ClientError};
 pub use status::{LockHolder, LockState, Member, MemberState, Status};
+pub use utc::utc;
 
 /// Version of the conversation; `status` answers with it, and it grows when a field changes its
 /// meaning.
@@ -25,6 +29,16 @@ pub const MAX_LINE: usize = 4 << 20;
 
 /// Longest resource name in bytes, as long as LVM's longest volume group name with a prefix.
 pub const MAX_RESOURCE: usize = 255;
+
+/// The file beside the socket on which every client holds a shared flock(2) for as long as it
+/// has a connection, or still acts on a lock of one that broke. A starting `cluster-join` waits
+/// for it before it lets the cluster free the locks of its former run.
+#[must_use]
+pub fn clients_file(socket: &Path) -> PathBuf {
+    let mut name = socket.as_os_str().to_owned();
+    name.push(".clients");
+    name.into()
+}
 
 /// Longest note on a lock, in bytes.
 pub const MAX_NOTE: usize = 255;
