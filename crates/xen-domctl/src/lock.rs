@@ -117,20 +117,27 @@ impl Cluster {
     }
 
     fn settle(&mut self, domain: &str, request: Request) -> Ownership {
+        let offer = match &request {
+            Request::Retract { offer, .. } => Some(*offer),
+            _ => None,
+        };
         match self.change(request) {
             Ok(_) => Ownership::Ours,
-            Err(ClientError::Refused(failure))
-                if matches!(failure.kind, ErrorKind::Inquorate | ErrorKind::Timeout | ErrorKind::Stopping) =>
-            {
-                Ownership::Unknown(format!("{}: {failure}", resource(domain)))
+            // Decided by the cluster's log: this or an earlier request whose answer was lost has
+            // been carried out, or cannot be any more. The daemon that says so has the table that
+            // came of it.
+            Err(ClientError::Refused(failure)) if matches!(failure.kind, ErrorKind::NotHeld | ErrorKind::Invalid) => {
+                match self.require_ours(domain) {
+                    // Still open for someone to accept, whatever the refusal was about.
+                    Ok(LockHolder { offered_to: Some((_, open)), .. }) if offer == Some(open) => {
+                        Ownership::Unknown(failure.to_string())
+                    }
+                    Ok(_) => Ownership::Ours,
+                    Err(error) if error.downcast_ref::<No>().is_some() => Ownership::NotOurs,
+                    Err(error) => Ownership::Unknown(format!("{error:#}")),
+                }
             }
-            // The request, or an earlier one whose answer was lost, has been decided, and the
-            // daemon that says so has the table that came of it.
-            Err(ClientError::Refused(_)) => match self.require_ours(domain) {
-                Ok(_) => Ownership::Ours,
-                Err(error) if error.downcast_ref::<No>().is_some() => Ownership::NotOurs,
-                Err(error) => Ownership::Unknown(format!("{error:#}")),
-            },
+            // Everything else is this host's daemon alone speaking; the request may yet come true.
             Err(error) => Ownership::Unknown(describe(&error)),
         }
     }

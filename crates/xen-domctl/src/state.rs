@@ -10,7 +10,7 @@ use nines_cli::No;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
-use crate::domain::Domain;
+use crate::domain::{Domain, check_name};
 use crate::file::{self, MAX_FILE};
 
 const RUN: &str = "/run/xen-domctl";
@@ -39,6 +39,18 @@ impl RunDir {
     #[must_use]
     pub fn config(&self, domain: &str) -> PathBuf {
         self.0.join(format!("{domain}.cfg"))
+    }
+
+    /// Every domain this host has a note of.
+    pub fn domains(&self) -> anyhow::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.0).with_context(|| self.0.display().to_string())? {
+            let name = entry?.file_name();
+            let name = name.to_str().and_then(|name| name.strip_suffix(".cfg"));
+            names.extend(name.filter(|name| check_name(name).is_ok()).map(str::to_owned));
+        }
+        names.sort();
+        Ok(names)
     }
 
     /// Where `xl migrate`'s transport finds us.
@@ -123,6 +135,7 @@ mod tests {
         let path = run.write("g", "name = \"g\"\nkernel = \"/k\"\n").unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(run.read("g").unwrap().unwrap().name, "g");
+        assert_eq!(run.domains().unwrap(), ["g"]);
         run.forget("g").unwrap();
         run.forget("g").unwrap();
         assert!(run.read("g").unwrap().is_none());

@@ -96,6 +96,8 @@ impl Arrival<'_> {
             input: None,
             hurry: None,
             timer: None,
+            peer: self.from,
+            broke: None,
         };
         driver.drive(machine)
     }
@@ -125,6 +127,10 @@ struct Driver {
     /// Closing it gives xl [`XL_ENDS`] to end.
     hurry: Option<PipeWriter>,
     timer: Option<Instant>,
+    /// The other host, for people.
+    peer: String,
+    /// Why nothing can be sent any more.
+    broke: Option<String>,
 }
 
 impl Driver {
@@ -146,7 +152,10 @@ impl Driver {
                 }
                 self.act(action)?;
             }
-            let event = self.next();
+            let event = match self.next() {
+                Event::PeerGone(why) => Event::PeerGone(self.broke.take().unwrap_or(why)),
+                event => event,
+            };
             machine.step(event, &mut actions);
         }
     }
@@ -229,8 +238,9 @@ impl Driver {
     }
 
     fn send(&mut self, message: &ToSource) {
-        if self.sender.send(&message.encode()).is_err() {
-            // The receiving thread finds out as well, and tells why.
+        if let Err(error) = self.sender.send(&message.encode()) {
+            // The receiving thread reports the end, but sees our closing it only.
+            self.broke.get_or_insert_with(|| format!("{}: the connection broke: {error}", self.peer));
             self.sender.close();
         }
     }

@@ -11,6 +11,7 @@ mod message;
 mod receive;
 mod send;
 mod source;
+mod sweep;
 mod target;
 mod transport;
 #[cfg(test)]

@@ -39,7 +39,7 @@ pub struct Options {
 /// Serves until SIGTERM; what has not passed "go" by then is called off, the rest is finished.
 pub fn receive(context: &Context, options: Options) -> anyhow::Result<Exit> {
     let key = conf::key(options.key, options.conf.clone())?;
-    RunDir::open()?;
+    super::sweep::sweep(context, &RunDir::open()?);
     let address = match options.listen {
         Some(address) => address,
         None => own_address(context, options.conf)?,

@@ -198,6 +198,10 @@ struct Driver<'a> {
     /// For xl, before its command has come.
     unsent: Vec<u8>,
     timer: Option<Instant>,
+    /// The other host, for people.
+    peer: String,
+    /// Why nothing can be sent any more.
+    broke: Option<String>,
     bytes: u64,
     ready: Option<Instant>,
     paused: Option<Duration>,
@@ -249,6 +253,8 @@ impl<'a> Driver<'a> {
             closed: false,
             unsent: Vec::new(),
             timer: None,
+            peer: node.into(),
+            broke: None,
             bytes: 0,
             ready: None,
             paused: None,
@@ -270,6 +276,9 @@ impl<'a> Driver<'a> {
             }
             progress.show(self.bytes);
             match self.next() {
+                Input::Event(Event::PeerGone(why)) => {
+                    machine.step(Event::PeerGone(self.broke.take().unwrap_or(why)), &mut actions);
+                }
                 Input::Event(event) => machine.step(event, &mut actions),
                 Input::Transport(stream) => self.connected(stream)?,
             }
@@ -338,8 +347,9 @@ impl<'a> Driver<'a> {
         if let ToTarget::Data(bytes) = message {
             self.bytes += bytes.len() as u64;
         }
-        if self.sender.send(&message.encode()).is_err() {
-            // The receiving thread finds out as well, and tells why.
+        if let Err(error) = self.sender.send(&message.encode()) {
+            // The receiving thread reports the end, but sees our closing it only.
+            self.broke.get_or_insert_with(|| format!("{}: the connection broke: {error}", self.peer));
             self.sender.close();
         }
     }

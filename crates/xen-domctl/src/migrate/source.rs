@@ -328,6 +328,7 @@ impl Source {
 
     /// Before "go": everything back as it was.
     fn abandon(&mut self, reason: String, out: &mut Vec<Action>) {
+        out.push(Action::Log(format!("called off: {reason}")));
         self.end = End::Failed(reason);
         self.state = State::Abandoning { retracted: self.offer.is_none(), tries: 0 };
         if self.started {
