@@ -366,7 +366,8 @@ impl Control {
                 params: reply.text(at + 40)?,
             });
             // Here, unlike in a load, `next` counts from the first target.
-            at = usize::try_from(reply.u32(at + 20)?).ok().and_then(|next| first.checked_add(next)).ok_or_else(short)?;
+            at =
+                usize::try_from(reply.u32(at + 20)?).ok().and_then(|next| first.checked_add(next)).ok_or_else(short)?;
         }
         Ok(targets)
     }

@@ -185,8 +185,10 @@ fn segment(sheet: &mut Sheet, vg: &Vg, number: usize, segment: &Segment) {
                 sheet.sized(format_args!("stripe_size = {size}"), *size);
             }
             sheet.blank();
-            let cells: Vec<_> =
-                areas.iter().flat_map(|area| [Value::Text((&*area.on).into()), Value::Int(area.extent.into())]).collect();
+            let cells: Vec<_> = areas
+                .iter()
+                .flat_map(|area| [Value::Text((&*area.on).into()), Value::Int(area.extent.into())])
+                .collect();
             sheet.table("stripes", &cells, 2);
         }
         Mapping::Other(keys) => {

@@ -1,0 +1,63 @@
+//! A logical volume's segments as device-mapper targets.
+
+use lvm2_format::{Lv, Mapping};
+use nines_sys::dm::Target;
+
+use crate::groups::{Group, World};
+use crate::stop::{Result, Stop};
+
+/// The table of a linear or striped volume.
+///
+/// # Errors
+/// A physical volume it lies on is not there, or it lies on something else.
+pub fn targets(world: &World, group: &Group, lv: &Lv) -> Result<Vec<Target>> {
+    let vg = &group.vg;
+    let size = vg.extent_size;
+    let missing = group.missing();
+    let mut targets = Vec::new();
+    for segment in &lv.segments {
+        let Mapping::Striped { stripe_size, areas } = &segment.mapping else {
+            return Err(Stop::failed(format_args!("{}/{}: cannot map type {}", vg.name, lv.name, segment.kind)));
+        };
+        let mut places = Vec::new();
+        for area in areas {
+            let index = vg.pvs.iter().position(|pv| pv.key == area.on);
+            let Some(index) = index else {
+                return Err(Stop::failed(format_args!("{}/{}: lies on {}, another volume", vg.name, lv.name, area.on)));
+            };
+            let Some(device) = group.devices[index].filter(|_| !missing.contains(&index)) else {
+                return Err(Stop::failed(format_args!(
+                    "Refusing activation of partial LV {}/{}.  Use '--activationmode partial' to override.",
+                    vg.name, lv.name
+                )));
+            };
+            let device = &world.pvs[device].device;
+            let start = vg.pvs[index].pe_start + u64::from(area.extent) * size;
+            let end = start + u64::from(segment.area_length()) * size;
+            if end > device.size {
+                return Err(Stop::failed(format_args!(
+                    "{}/{}: ends at sector {end} of {}, which has {}",
+                    vg.name,
+                    lv.name,
+                    device.name(),
+                    device.size
+                )));
+            }
+            places.push(format!("{}:{} {start}", device.major, device.minor));
+        }
+        let (kind, params) = match places.as_slice() {
+            [place] => ("linear", place.clone()),
+            places => {
+                let chunk = stripe_size.unwrap_or_default();
+                ("striped", format!("{} {chunk} {}", places.len(), places.join(" ")))
+            }
+        };
+        targets.push(Target {
+            start: u64::from(segment.start) * size,
+            length: u64::from(segment.count) * size,
+            kind: kind.into(),
+            params,
+        });
+    }
+    Ok(targets)
+}

@@ -1,0 +1,5 @@
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    nines_cli::run("vg-tool", vg_tool::main)
+}
