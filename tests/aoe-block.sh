@@ -24,7 +24,7 @@ fails 1 in_ns target aoe-vblade 7 3 eth1 "$large"
 equal "4096-byte blocks" "$(cat "$tmp/err")" \
     "aoe-vblade: $large: its blocks are 4096 bytes, AoE reads and writes single sectors of 512"
 
-in_ns target strace -qq -o "$tmp/trace" -e trace=openat "$BIN/aoe-vblade" 7 3 eth1 "$small" \
+ip netns exec "$(ns target)" strace -qq -o "$tmp/trace" -e trace=openat "$BIN/aoe-vblade" 7 3 eth1 "$small" \
     >"$tmp/line" 2>"$tmp/log" </dev/null &
 job=$!
 wait_for 10 test -s "$tmp/line"
@@ -58,7 +58,7 @@ wait $job || fail "status $?"
 mkfifo "$tmp/held" "$tmp/release"
 sh -c 'exec 9<"$1"; flock -s 9; echo >"$2"; head -n 1 "$3" >/dev/null' sh "$small" "$tmp/held" "$tmp/release" &
 read -r _ <"$tmp/held"
-in_ns target aoe-vblade 7 3 eth1 "$small" >"$tmp/line" 2>"$tmp/log" </dev/null &
+ip netns exec "$(ns target)" aoe-vblade 7 3 eth1 "$small" >"$tmp/line" 2>"$tmp/log" </dev/null &
 job=$!
 echo >"$tmp/release"
 wait_for 10 test -s "$tmp/line"

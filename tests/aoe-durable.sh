@@ -14,7 +14,7 @@ truncate -s 1M "$tmp/disk"
 # traced ARGUMENT...: write a sector, flush, read it; the system calls are in $tmp/trace.
 traced() {
     rm -f "$tmp/line"
-    in_ns target strace -qq -o "$tmp/trace" -e trace=openat,pwrite64,pread64,fdatasync,fsync,sendto \
+    ip netns exec "$(ns target)" strace -qq -o "$tmp/trace" -e trace=openat,pwrite64,pread64,fdatasync,fsync,sendto \
         "$BIN/aoe-vblade" "$@" 7 3 eth1 "$tmp/disk" >"$tmp/line" 2>"$tmp/log" </dev/null &
     job=$!
     wait_for 10 test -s "$tmp/line"

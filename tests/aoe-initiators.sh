@@ -11,9 +11,9 @@ netns target
 netns client
 veth target client
 truncate -s 3M "$tmp/disk"
-in_ns target "$target" 7 3 eth1 "$tmp/disk" >"$tmp/line" 2>"$tmp/log" </dev/null &
-job=$!
-cleanup "kill $job 2>/dev/null"
+ip netns exec "$(ns target)" "$target" 7 3 eth1 "$tmp/disk" >"$tmp/line" 2>"$tmp/log" </dev/null &
+pid=$!
+cleanup "kill $pid 2>/dev/null"
 wait_for 10 test -s "$tmp/line"
 mac=$(in_ns target cat /sys/class/net/eth1/address | tr -d :)
 long="a label that is longer than the padding"
@@ -49,4 +49,4 @@ if [ -z "${ORIGINAL-}" ]; then
     equal "no string" "$(in_ns client aoecfg -t 1 -c fset -s "" 7 3 eth1)" ""
     in_ns client aoeping -s 5 7 3 eth1
 fi
-kill -0 $job || fail "the target ended: $(cat "$tmp/log")"
+kill -0 $pid || fail "the target ended: $(cat "$tmp/log")"

@@ -41,20 +41,24 @@ refused "Offset 2048 too large for 2048-sector export" -o 2048 7 3 eth1 "$tmp/di
 truncate -s 511 "$tmp/small"
 refused "0-sector file size is too small" 7 3 eth1 "$tmp/small"
 
-# started ARGUMENT...: its start-up line without the pid, and the pid in $pid.
+# started ARGUMENT...: its start-up line without the pid in $line, its process in $pid.
 started() {
     rm -f "$tmp/line"
-    in_ns target "$target" "$@" >"$tmp/line" 2>"$tmp/log" </dev/null &
-    job=$!
-    wait_for 10 test -s "$tmp/line"
-    pid=$(sed -n 's/^pid \([0-9]*\): .*/\1/p' "$tmp/line")
+    # ip execs the program: no shell in between, so this is its process.
+    ip netns exec "$(ns target)" "$target" "$@" >"$tmp/line" 2>"$tmp/log" </dev/null &
+    pid=$!
     cleanup "kill $pid 2>/dev/null"
-    line=$(sed 's/^pid [0-9]*: //' "$tmp/line")
+    wait_for 10 test -s "$tmp/line"
+    line=$(cat "$tmp/line")
+    case $line in
+        "pid $pid: "*) line=${line#"pid $pid: "} ;;
+        *) fail "start-up line of process $pid: $line" ;;
+    esac
 }
 ended() {
     kill "$pid"
     status=0
-    wait $job || status=$?
+    wait "$pid" || status=$?
 }
 started 7 3 eth1 "$tmp/disk"
 equal "the line" "$line" "e7.3, 2048 sectors O_RDWR"
@@ -89,7 +93,7 @@ refused "$tmp/disk: claimed by another process (flock): is it exported already?"
 refused "is it exported already?" -r 7 4 eth1 "$tmp/disk"
 fails 1 flock -n "$tmp/disk" true
 kill -KILL "$pid"
-wait $job || :
+wait "$pid" || :
 started 7 4 eth1 "$tmp/disk"
 
 # --- counters, and the end
@@ -101,10 +105,11 @@ equal "counters" "$(grep -c "frames=0 reads=0 " "$tmp/log")" 2
 
 # --- readiness, by descriptor and by socket
 mkfifo "$tmp/ready"
-in_ns target aoe-vblade --ready-fd 5 7 3 eth1 "$tmp/disk" 5>"$tmp/ready" >"$tmp/line" 2>"$tmp/log" &
-job=$!
+ip netns exec "$(ns target)" aoe-vblade --ready-fd 5 7 3 eth1 "$tmp/disk" 5>"$tmp/ready" >"$tmp/line" 2>"$tmp/log" &
+pid=$!
+cleanup "kill $pid 2>/dev/null"
 equal "the ready line" "$(timeout 10 head -c 1 "$tmp/ready" | od -An -tx1 | tr -d ' ')" 0a
-pid=$(sed -n 's/^pid \([0-9]*\): .*/\1/p' "$tmp/line")
+grep -q "^pid $pid: " "$tmp/line" || fail "ready before its line"
 ended
 
 # --- the unsafe option says so
