@@ -19,7 +19,9 @@ use crate::state::{Lab, Node};
 
 /// What a host says when it is lost. The last one is its own start-up script's.
 const LOST: [&[u8]; 4] = [b"Dom0 crashed", b"Panic on CPU", b"Kernel panic", b"lab: not ready:"];
-const LONGEST: usize = 16;
+
+/// How much of a line that has not ended is kept.
+const LINE: usize = 4096;
 
 /// How many of the console's last lines explain a failure.
 const TAIL: usize = 30;
@@ -30,8 +32,8 @@ pub struct Watch {
     path: PathBuf,
     file: File,
     inotify: Inotify,
-    /// The end of what was read, as long as the longest thing looked for.
-    seen: Vec<u8>,
+    /// The last line so far, which has not ended.
+    line: Vec<u8>,
 }
 
 impl Watch {
@@ -45,7 +47,7 @@ impl Watch {
             inotify.add_watch(path, AddWatchFlags::IN_MODIFY)?;
             let mut file = File::open(path)?;
             file.seek(from)?;
-            Ok(Self { path: path.to_owned(), file, inotify, seen: Vec::new() })
+            Ok(Self { path: path.to_owned(), file, inotify, line: Vec::new() })
         };
         open().with_context(|| path.display().to_string())
     }
@@ -68,13 +70,19 @@ impl Watch {
     /// # Errors
     /// The console's last lines, when one of them says that the host is lost.
     pub fn look(&mut self) -> Result<()> {
-        let news = self.news()?;
-        self.seen.extend(news);
-        let found = LOST.iter().find(|lost| self.seen.windows(lost.len()).any(|window| window == **lost));
-        if let Some(lost) = found {
-            bail!("console says {:?}\n{}", String::from_utf8_lossy(lost), tail(&self.path));
+        for byte in self.news()? {
+            if byte != b'\n' {
+                // What a host says when it is lost is short.
+                if self.line.len() < LINE {
+                    self.line.push(byte);
+                }
+                continue;
+            }
+            let line = std::mem::take(&mut self.line);
+            if LOST.iter().any(|lost| line.windows(lost.len()).any(|window| window == *lost)) {
+                bail!("is lost, its console says\n{}", tail(&self.path));
+            }
         }
-        self.seen.drain(..self.seen.len().saturating_sub(LONGEST));
         Ok(())
     }
 }
@@ -194,7 +202,13 @@ mod tests {
     }
 
     #[test]
-    fn everything_looked_for_fits_what_is_kept() {
-        assert!(LOST.iter().all(|lost| lost.len() <= LONGEST));
+    fn the_reason_is_read_to_its_end() {
+        let mut log = tempfile::NamedTempFile::new().unwrap();
+        let mut watch = Watch::new(log.path(), SeekFrom::End(0)).unwrap();
+        log.write_all(b"lab: not ready: /v").unwrap();
+        watch.look().unwrap();
+        log.write_all(b"ar: cannot mount\n").unwrap();
+        let error = format!("{:#}", watch.look().unwrap_err());
+        assert!(error.ends_with("lab: not ready: /var: cannot mount"), "{error}");
     }
 }

@@ -14,6 +14,16 @@ use nix::unistd::Pid;
 use super::{Want, set_blocking};
 use crate::message::{CHUNK, Reply};
 
+/// What a command finds in its environment. The last one: there is no udevd in a lab host, so
+/// dmsetup and lvm have to make the nodes in /dev themselves.
+const ENVIRONMENT: [(&str, &str); 5] = [
+    ("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"),
+    ("HOME", "/root"),
+    ("TERM", "dumb"),
+    ("LC_ALL", "C"),
+    ("DM_DISABLE_UDEV", "1"),
+];
+
 pub struct Exec {
     group: Pid,
     stdin: Option<ChildStdin>,
@@ -38,7 +48,7 @@ impl Exec {
         let mut child = Command::new(program)
             .args(args)
             .env_clear()
-            .envs([("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"), ("HOME", "/root"), ("TERM", "dumb"), ("LC_ALL", "C")])
+            .envs(ENVIRONMENT)
             .current_dir("/")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
