@@ -200,7 +200,7 @@ fn wrong(message: impl Into<String>) -> Wrong {
     Wrong(Some(message.into()))
 }
 
-fn number<N: std::str::FromStr + PartialOrd>(text: &str, most: N) -> Option<N> {
+fn number<N: std::str::FromStr + PartialOrd + Copy>(text: &str, most: N) -> Option<N> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse().ok().filter(|number| digits && *number <= most)
 }

@@ -71,9 +71,9 @@ impl Store {
     /// Anything that makes it unfit, named in vblade's words where vblade has them.
     pub fn open(opening: &Opening) -> anyhow::Result<(Self, Medium)> {
         let what = || opening.path.display().to_string();
-        let kind = fs::metadata(&opening.path).map_err(opened).with_context(what)?.file_type();
+        let kind = fs::metadata(&opening.path).map_err(|error| opened(&error)).with_context(what)?.file_type();
         if kind.is_dir() {
-            return Err(opened(Errno::EISDIR.into())).with_context(what);
+            return Err(opened(&Errno::EISDIR.into())).with_context(what);
         }
         if !kind.is_file() && !kind.is_block_device() {
             bail!("{}: neither a regular file nor a block device", what());
@@ -88,7 +88,7 @@ impl Store {
         }
         let mut options = OpenOptions::new();
         options.read(true).write(!opening.read_only).custom_flags(flags.bits());
-        let file = options.open(&opening.path).map_err(opened).with_context(what)?;
+        let file = options.open(&opening.path).map_err(|error| opened(&error)).with_context(what)?;
         let medium = measure(&file, device, opening).with_context(what)?;
         let file = claim(file, opening.read_only).with_context(what)?;
         let store = Self { file, start: opening.offset * SECTOR as u64 };
@@ -137,8 +137,8 @@ impl Store {
 }
 
 /// vblade's words for a failed open.
-fn opened(error: io::Error) -> anyhow::Error {
-    anyhow::Error::msg(format!("open: {}", crate::reason(&error)))
+fn opened(error: &io::Error) -> anyhow::Error {
+    anyhow::Error::msg(format!("open: {}", crate::reason(error)))
 }
 
 /// The size and shape, or why the export is refused.

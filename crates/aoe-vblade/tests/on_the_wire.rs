@@ -164,7 +164,7 @@ fn what_is_written_is_on_the_disk_and_is_read_back() {
         let first = u64::from(count) * 50;
         let wanted: Vec<u8> = (first..first + u64::from(count)).flat_map(numbered).collect();
         assert_eq!(read(&mut initiator, first, count), wanted);
-        let data: Vec<u8> = (0..512 * usize::from(count)).map(|n| (n % 251) as u8 ^ count).collect();
+        let data: Vec<u8> = (0..512 * usize::from(count)).map(|n| (n % 251).to_le_bytes()[0] ^ count).collect();
         write(&mut initiator, first, &data);
         let disk = fs::read(target.disk.path()).unwrap();
         let at = usize::try_from(first).unwrap() * 512;

@@ -4,7 +4,6 @@
 //! ever in its queue. [`link`] tells what the interface is like and when that changes.
 
 use std::io;
-use std::mem::size_of;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use nix::sys::socket::{MsgFlags, recv, send};
@@ -101,7 +100,7 @@ impl PacketSocket {
     pub fn bind(&self, index: u32) -> io::Result<()> {
         let index = i32::try_from(index).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
         let address = libc::sockaddr_ll {
-            sll_family: libc::AF_PACKET as libc::sa_family_t,
+            sll_family: FAMILY,
             sll_protocol: self.ethertype.to_be(),
             sll_ifindex: index,
             sll_hatype: 0,
@@ -109,10 +108,10 @@ impl PacketSocket {
             sll_halen: 0,
             sll_addr: [0; 8],
         };
-        let (pointer, length) = (&raw const address, size_of::<libc::sockaddr_ll>());
+        let (pointer, length) = (&raw const address, length_of::<libc::sockaddr_ll>());
         // SAFETY: `pointer` and `length` describe `address`, a whole sockaddr_ll that outlives
         // the call; bind(2) reads it and keeps no reference.
-        let done = unsafe { libc::bind(self.socket.as_raw_fd(), pointer.cast(), length as libc::socklen_t) };
+        let done = unsafe { libc::bind(self.socket.as_raw_fd(), pointer.cast(), length) };
         if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
 
@@ -160,7 +159,7 @@ impl PacketSocket {
     /// As getsockopt(2).
     pub fn statistics(&self) -> io::Result<Statistics> {
         let mut stats = libc::tpacket_stats { tp_packets: 0, tp_drops: 0 };
-        let mut length = size_of::<libc::tpacket_stats>() as libc::socklen_t;
+        let mut length = length_of::<libc::tpacket_stats>();
         let pointer = &raw mut stats;
         // SAFETY: `pointer` and `length` describe `stats`, a tpacket_stats this function owns;
         // getsockopt(2) writes at most `length` bytes there.
@@ -187,9 +186,17 @@ impl AsFd for PacketSocket {
     }
 }
 
+#[expect(clippy::cast_possible_truncation, reason = "17")]
+const FAMILY: libc::sa_family_t = libc::AF_PACKET as libc::sa_family_t;
+
+#[expect(clippy::cast_possible_truncation, reason = "the kernel's structures are small")]
+const fn length_of<T>() -> libc::socklen_t {
+    size_of::<T>() as libc::socklen_t
+}
+
 fn set_option(socket: &Socket, level: libc::c_int, name: libc::c_int, value: libc::c_int) -> io::Result<()> {
     let pointer = &raw const value;
-    let length = size_of::<libc::c_int>() as libc::socklen_t;
+    let length = length_of::<libc::c_int>();
     // SAFETY: `pointer` and `length` describe `value`, an int that outlives the call;
     // setsockopt(2) only reads it.
     let done = unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, pointer.cast(), length) };
