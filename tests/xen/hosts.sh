@@ -41,11 +41,13 @@ at() {
         VG_TOOL="$top/tests/xen/vg-tool" VG_HOST="$at_host" VG_STATE="$tmp/vg" "$@"
 }
 start_join() {
-    start "join-$1.log" at "$1" cluster-join --node "$(address "$1")" --state "$tmp/$1/state" --socket "$tmp/$1/join.sock"
+    # shellcheck disable=SC2016 # expanded by that sh
+    start "join-$1.log" at "$1" sh -c 'echo $$ >"$1/join.pid"; exec cluster-join --node "$2" --state "$1/state" --socket "$1/join.sock"' \
+        sh "$tmp/$1" "$(address "$1")"
 }
 quorate() { at "$1" xen-domctl list --cluster 2>"$tmp/quorate" >/dev/null && ! grep -q 'not quorate' "$tmp/quorate"; }
 
-# start_receive HOST: $tmp/HOST/receive.pid is its process.
+# start_join HOST: $tmp/HOST/join.pid is its process; start_receive HOST: $tmp/HOST/receive.pid is its process.
 start_receive() {
     rm -f "$tmp/$1/ready"
     mkfifo "$tmp/$1/ready"

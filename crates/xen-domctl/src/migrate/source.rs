@@ -218,7 +218,10 @@ impl Source {
 
             // xl may be renaming the domain right now: closing its transport in this moment would
             // leave it suspended. Its "go" is awaited and answered with a failure.
-            (State::WantGo, Event::PeerGone(reason)) => self.trouble = Some(reason),
+            (State::WantGo, Event::PeerGone(reason)) => {
+                out.push(Action::Log(format!("{reason}; waiting for xl to let go of the domain, to have it resumed")));
+                self.trouble = Some(reason);
+            }
             (State::WantGo, Event::Peer(ToSource::Outcome(Outcome::Failed { reason, .. }))) => {
                 self.trouble = Some(reason);
             }
