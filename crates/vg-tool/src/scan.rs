@@ -45,13 +45,13 @@ impl Texts {
     /// # Errors
     /// It cannot be opened or read, or its label is damaged.
     pub fn scan(&mut self, device: &Device) -> Result<Option<Found>, String> {
-        let said = |error: std::io::Error| format!("{}: {error}", device.name());
+        let said = |error: std::io::Error| format!("WARNING: {}: {error}", device.name());
         let disk = Disk::open(&device.path, false, false).map_err(said)?;
         let start = disk.read(0, START).map_err(said)?;
         let label = match Label::find(&start) {
             Ok(label) => label,
             Err(LabelError::Absent) => return Ok(None),
-            Err(error) => return Err(format!("{}: {error}", device.name())),
+            Err(error) => return Err(format!("WARNING: {}: {error}", device.name())),
         };
         let areas = label.metadata.iter().map(|region| self.area(&disk, &start, *region)).collect();
         Ok(Some(Found { device: device.clone(), size: disk.size(), label, areas }))

@@ -98,7 +98,7 @@ pub fn lv(row: &Row<'_>) -> String {
     let health = match () {
         () if partial => 'p',
         // What the kernel knows of its parts is not asked here.
-        () if group == 'r' && info.is_none() => 'X',
+        () if group == 'r' && row.switched_off => 'X',
         () => '-',
     };
     [

@@ -98,12 +98,12 @@ fn areas<'a>(row: &Row<'a>) -> Vec<(u64, u64, bool)> {
 
 fn areas_of(found: &crate::scan::Found) -> Vec<(u64, u64, bool)> {
     let area = |area: &crate::scan::Area| {
-        let header = area.header?;
-        let sectors = header.size / 512;
-        let text = header.committed().map_or(0, |slot| slot.size.div_ceil(512));
-        let free = (sectors.saturating_sub(1) / 2).saturating_sub(1 + text);
+        // One that cannot be read does not count.
+        let header = area.header.filter(|_| area.problem.is_none())?;
+        let text = header.committed().map_or(0, |slot| slot.size);
         let in_use = !header.is_ignored();
-        Some((if in_use { free } else { 0 }, sectors, in_use))
+        let free = if in_use { header.max_text().saturating_sub(text) / 512 } else { 0 };
+        Some((free, header.size / 512, in_use))
     };
     found.areas.iter().filter_map(area).collect()
 }
@@ -192,10 +192,13 @@ fn places(row: &Row<'_>) -> Vec<(String, u32, u32)> {
     places
 }
 
-fn ranges(row: &Row<'_>, separator: &str) -> Cell {
+fn ranges(row: &Row<'_>, separator: &str, brackets: bool) -> Cell {
     let text: Vec<String> = places(row)
         .into_iter()
-        .map(|(name, start, length)| format!("{name}:{start}-{}", (start + length).saturating_sub(1)))
+        .map(|(name, start, length)| {
+            let name = if brackets { named(row, &name) } else { name };
+            format!("{name}:{start}-{}", (start + length).saturating_sub(1))
+        })
         .collect();
     Cell::text(text.join(separator))
 }
@@ -208,7 +211,7 @@ fn devices(row: &Row<'_>) -> Cell {
 fn stripes(row: &Row<'_>) -> Cell {
     Cell::number(match row.segment.map(|segment| &segment.mapping) {
         Some(Mapping::Striped { areas, .. }) => i128::try_from(areas.len()).unwrap_or_default(),
-        Some(Mapping::Other(_)) => i128::try_from(places(row).len().max(1)).unwrap_or_default(),
+        Some(Mapping::Other(_)) => i128::try_from(places(row).len()).unwrap_or_default(),
         None => 0,
     })
 }
@@ -223,8 +226,24 @@ fn own_number(row: &Row<'_>, key: &str) -> u64 {
     }
 }
 
+/// A snapshot's is kept by the hidden volume that ties it to its origin.
+fn chunk_size(row: &Row<'_>) -> Cell {
+    let tied = row.vg().zip(row.lv).and_then(|(vg, lv)| {
+        let stores = |segment: &&Segment| {
+            ["cow_store", "merging_store"].iter().any(|key| own(segment, key).as_deref() == Some(lv.name.as_str()))
+        };
+        vg.lvs.iter().flat_map(|lv| &lv.segments).find(stores)
+    });
+    row.size(match tied {
+        Some(segment) => own_number(&Row { segment: Some(segment), ..*row }, "chunk_size"),
+        None => own_number(row, "chunk_size"),
+    })
+}
+
 fn lv_path(row: &Row<'_>) -> Cell {
     match (row.vg(), row.lv, row.view) {
+        // A pool is used through its volumes alone.
+        _ if row.lv.and_then(|lv| lv.segments.first()).is_some_and(|segment| segment.kind() == "thin-pool") => empty(),
         (Some(vg), Some(lv), Some(view)) if view.roles.is_visible(lv) => {
             Cell::text(format!("{}/{}/{}", row.dev_dir, vg.name, lv.name))
         }
@@ -359,8 +378,10 @@ pub const FIELDS: &[Field] = &[
     right("vg_mda_free", "VMdaFree", 9, Vg, |row| {
         row.size(vg_areas(row).iter().filter(|area| area.2).map(|area| area.0).min().unwrap_or(0))
     }),
-    right("vg_mda_size", "VMdaSize", 9, Vg, |row| row.size(vg_areas(row).iter().map(|area| area.1).min().unwrap_or(0))),
-    right("vg_mda_copies", "#VMdaCps", 9, Vg, |row| {
+    right("vg_mda_size", "VMdaSize", 9, Vg, |row| {
+        row.size(vg_areas(row).iter().filter(|area| area.2).map(|area| area.1).min().unwrap_or(0))
+    }),
+    right("vg_mda_copies", "#VMdaCps", 8, Vg, |row| {
         of_vg(row, |vg| match vg.metadata_copies {
             0 => Cell::text("unmanaged"),
             u32::MAX => Cell::text("all"),
@@ -459,7 +480,7 @@ pub const FIELDS: &[Field] = &[
     right("data_stripes", "#DStr", 5, Seg, stripes),
     right("stripe_size", "Stripe", 6, Seg, |row| row.size(own_number(row, "stripe_size"))),
     right("region_size", "Region", 6, Seg, |row| row.size(own_number(row, "region_size"))),
-    right("chunk_size", "Chunk", 5, Seg, |row| row.size(own_number(row, "chunk_size"))),
+    right("chunk_size", "Chunk", 5, Seg, chunk_size),
     right("seg_start", "Start", 5, Seg, |row| extents(row, row.segment.map_or(0, |segment| segment.start.into()))),
     right("seg_start_pe", "Start", 5, Seg, |row| Cell::number(row.segment.map_or(0, |segment| segment.start))),
     right("seg_size", "SSize", 5, Seg, |row| extents(row, row.segment.map_or(0, |segment| segment.count.into()))),
@@ -467,7 +488,7 @@ pub const FIELDS: &[Field] = &[
     left("seg_tags", "Seg Tags", 8, Seg, |row| {
         row.segment.map_or_else(empty, |segment| Cell::text(segment.tags.join(",")))
     }),
-    left("seg_pe_ranges", "PE Ranges", 9, Seg, |row| ranges(row, " ")),
-    left("seg_le_ranges", "LE Ranges", 9, Seg, |row| ranges(row, ",")),
+    left("seg_pe_ranges", "PE Ranges", 9, Seg, |row| ranges(row, " ", false)),
+    left("seg_le_ranges", "LE Ranges", 9, Seg, |row| ranges(row, ",", true)),
     left("devices", "Devices", 7, Seg, devices),
 ];
