@@ -74,10 +74,17 @@ pub enum Action {
 
 /// Ticks of the consensus library in one token time.
 const TICKS: u32 = 20;
-/// Entries and bytes at which the log is rewritten shorter, and what it keeps for nodes that are
-/// a little behind.
-const LONG_LOG: (usize, usize) = (8192, 4 << 20);
-const TAIL: (usize, usize) = (1024, 1 << 20);
+/// How long the log may become, in entries and bytes, before it is rewritten shorter, and what
+/// it then keeps for nodes that are a little behind.
+#[derive(Debug, Clone, Copy)]
+pub struct LogLength {
+    pub most: (usize, usize),
+    pub tail: (usize, usize),
+}
+
+impl LogLength {
+    pub const USUAL: Self = Self { most: (8192, 4 << 20), tail: (1024, 1 << 20) };
+}
 
 /// One node of the cluster.
 pub struct Engine {
@@ -107,6 +114,7 @@ pub struct Engine {
     /// The log has known this very run of the daemon.
     was_admitted: bool,
     stopping: bool,
+    log_length: LogLength,
     out: Vec<Action>,
 }
 
@@ -185,10 +193,16 @@ impl Engine {
             blank,
             was_admitted: false,
             stopping: false,
+            log_length: LogLength::USUAL,
             out: Vec::new(),
         };
         engine.spread_elections();
         Ok(engine)
+    }
+
+    /// Another length for the log than [`LogLength::USUAL`].
+    pub fn set_log_length(&mut self, log_length: LogLength) {
+        self.log_length = log_length;
     }
 
     /// The nodes' addresses, for [`nines_proto::ctl::Member::address`].
@@ -447,13 +461,14 @@ impl Engine {
         let (entries, bytes) = self.raw.store().size();
         let applied = self.applied();
         let first = self.raw.store().first_index()?;
-        if (entries < LONG_LOG.0 && bytes < LONG_LOG.1) || applied < first {
+        let LogLength { most, tail: keep } = self.log_length;
+        if (entries < most.0 && bytes < most.1) || applied < first {
             return Ok(None);
         }
         let (mut tail, mut tail_bytes) = (0, 0);
         for entry in self.raw.store().entries().iter().rev().skip_while(|entry| entry.index > applied) {
             tail_bytes += entry.data.len();
-            if tail == TAIL.0 || tail_bytes > TAIL.1 {
+            if tail == keep.0 || tail_bytes > keep.1 {
                 break;
             }
             tail += 1;
@@ -461,7 +476,7 @@ impl Engine {
         // The first entry that is kept tells the term before those that are of use.
         let cut = (applied + 1 - (tail as u64)).clamp(first, applied);
         let kept: Vec<Entry> = self.raw.store().entries().iter().filter(|entry| entry.index >= cut).cloned().collect();
-        if kept.len() == entries && bytes < 2 * LONG_LOG.1 && entries < 2 * LONG_LOG.0 {
+        if kept.len() == entries && bytes < 2 * most.1 && entries < 2 * most.0 {
             return Ok(None);
         }
         let snapshot = self.snapshot()?;

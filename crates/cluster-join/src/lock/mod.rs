@@ -305,3 +305,6 @@ impl Table {
         self.count -= 1;
     }
 }
+
+#[cfg(test)]
+mod tests;

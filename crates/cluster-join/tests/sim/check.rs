@@ -21,7 +21,7 @@ pub struct Check {
     next: u64,
     grants: usize,
     /// The state after each entry, as the first node that got there had it.
-    states: BTreeMap<u64, String>,
+    states: BTreeMap<u64, State>,
     seen: BTreeSet<(u64, u64)>,
     /// Highest generation told for each resource, and to whom.
     last: BTreeMap<String, (u64, u64)>,
@@ -60,9 +60,8 @@ impl Check {
         if !self.seen.insert((node, applied)) {
             return;
         }
-        let text = String::from_utf8(state.encode().unwrap()).unwrap();
-        let first = self.states.entry(applied).or_insert_with(|| text.clone());
-        assert_eq!(*first, text, "node {node} has another state at entry {applied}");
+        let first = self.states.entry(applied).or_insert_with(|| state.clone());
+        assert_eq!(first, state, "node {node} has another state at entry {applied}");
         for (resource, granted, _) in state.locks.list() {
             for (at, one) in granted.iter().enumerate() {
                 for other in &granted[at + 1..] {

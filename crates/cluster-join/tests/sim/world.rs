@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use cluster_join::conf::{ClusterNode, Conf};
-use cluster_join::engine::{Action, Engine, Event, Now};
+use cluster_join::engine::{Action, Engine, Event, LogLength, Now};
 use cluster_join::log::{Identity, Loaded, Write, decode_snapshot, header, recover};
 use nines_proto::ctl::{Answer, Call, ErrorKind, Mode, Outcome, Request, Value};
 
@@ -170,7 +170,9 @@ impl World {
         disk.identity.incarnation += 1;
         let snapshot = disk.snapshot.as_deref().map(|bytes| decode_snapshot(bytes).unwrap());
         let boot = format!("boot{}", node.boot);
-        let engine = Engine::new(conf, disk.identity.clone(), boot, Loaded { snapshot, log }, seed, now).unwrap();
+        let mut engine = Engine::new(conf, disk.identity.clone(), boot, Loaded { snapshot, log }, seed, now).unwrap();
+        // Short logs, so that snapshots are made, sent and found again.
+        engine.set_log_length(LogLength { most: (40, 1 << 20), tail: (10, 1 << 20) });
         node.engine = Some(engine);
     }
 
@@ -353,7 +355,8 @@ impl World {
                     self.step(to, Event::Message { link, node, bytes });
                 }
             }
-            for id in self.nodes.iter().map(|node| node.id).collect::<Vec<_>>() {
+            let due = |node: &&Node| node.engine.as_ref().is_some_and(|engine| engine.deadline_ms() <= now);
+            for id in self.nodes.iter().filter(due).map(|node| node.id).collect::<Vec<_>>() {
                 self.step(id, Event::Tick);
             }
             for (id, connection) in std::mem::take(&mut self.done) {
@@ -464,6 +467,12 @@ impl World {
                 self.start(*id);
             }
         }
+        for _ in 0..100 {
+            self.pass(50);
+        }
+        for node in &self.nodes {
+            self.check.nothing_lost(node.engine.as_ref().unwrap().state());
+        }
         // Whoever holds something lets go, whoever waits gets his turn.
         for round in 0.. {
             self.pass(50);
@@ -496,10 +505,6 @@ impl World {
             let state = self.nodes[0].engine.as_ref().unwrap().state();
             if !waiting && applied.len() == 1 && state.locks.list().next().is_none() {
                 break;
-            }
-            // Nodes that have just started know of nothing yet.
-            if applied.len() == 1 && round > 100 {
-                self.check.nothing_lost(state);
             }
             assert!(round < 2000, "seed {}: still waiting after {round} rounds", self.seed);
         }
