@@ -49,7 +49,8 @@ sed '/^#/d; /^description/d; /^creation_/d' "$tmp/theirs" >"$tmp/theirs.group"
 sed '/^#/d; /^description/d; /^creation_/d' "$LVM_SYSTEM_DIR/backup/v" >"$tmp/mine.group"
 diff -u "$tmp/theirs.group" "$tmp/mine.group" || fail "backup"
 grep -q "^description = \"Created \*after\* executing 'lvcreate" "$LVM_SYSTEM_DIR/backup/v" || fail "backup description"
-ls "$LVM_SYSTEM_DIR/archive" | grep -q '^v_0000[0-9]-[0-9]*\.vg$' || fail "archive"
+set -- "$LVM_SYSTEM_DIR"/archive/v_0000[0-9]-*.vg
+[ -s "$1" ] || fail "archive"
 
 # Round the ring, which holds two texts or so: hundreds of changes by one, checked by the other.
 round=0

@@ -42,7 +42,7 @@ while :; do
 done
 # Two texts, two precommits, two commits.
 equal "writes" "$((write - 1))" 6
-[ "$seen_old" -ge 8 ] && [ "$seen_new" -ge 2 ] || fail "old $seen_old, new $seen_new"
+{ [ "$seen_old" -ge 8 ] && [ "$seen_new" -ge 2 ]; } || fail "old $seen_old, new $seen_new"
 
 # Each step is on the disks before the next begins.
 strace -f -qq -o "$tmp/trace" -e trace=pwrite64,fdatasync vg-tool lvremove -q -y v/new >"$tmp/out" 2>&1

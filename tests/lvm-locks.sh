@@ -43,7 +43,7 @@ ours lvs v/late >/dev/null || fail "the waiter's volume"
 # What LVM2 remembers of devices is forgotten when they change.
 if [ -d /run/lvm ]; then
     new_disk b 32M
-    conf 'devices/hints = "all"'
+    lvm_conf 'devices/hints = "all"'
     sed -i 's/hints = "none"//' "$LVM_SYSTEM_DIR/lvm.conf"
     lvm2 pvs >/dev/null
     ours pvcreate -q "$disk"

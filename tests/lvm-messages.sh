@@ -43,18 +43,20 @@ same lvcreate -a aax -L 4m v
 same lvcreate -an -L 4m -n d2 capped
 same lvremove -y v/nosuch
 same lvremove -y nosuch/d
-same lvremove
 same lvchange -ay v/nosuch
 same vgchange -ay nosuch
 same vgremove nosuch
 same vgcreate v "$a"
 same vgcreate w "$a"
-same vgcreate w
 same pvcreate "$a"
 same pvcreate /dev/nosuch
 same pvremove "$a"
 same lvs --reportformat json_std
 same lvs --units x
+
+fails 3 vg-tool lvremove
+grep -q "  No command with matching syntax recognised.  Run 'lvremove --help' for more information." "$tmp/err"
+fails 3 vg-tool vgcreate w
 
 fails 2 vg-tool nosuchcommand
 grep -q "  No such command.  Try 'lvm help'." "$tmp/err" || fail "$(cat "$tmp/err")"

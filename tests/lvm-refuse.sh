@@ -22,7 +22,7 @@ fixture 08-exported
 refuses 'Volume group fx8 is exported' fx8
 fixture 08-foreign-systemid
 refuses 'Cannot access VG fx8 with system ID otherhost with unknown local system ID.' fx8
-conf 'global/system_id_source = "lvmlocal" local/system_id = "otherhost"'
+lvm_conf 'global/system_id_source = "lvmlocal" local/system_id = "otherhost"'
 ours lvcreate -q -an -l 1 -n new fx8 2>/dev/null || fail "a group with our own system id"
 fixture 08-dlm
 refuses 'Cannot access VG fx8 with lock type dlm that requires lvmlockd.' fx8
@@ -44,14 +44,14 @@ cp --sparse=always "$tmp/b.img" "$tmp/b.before"
 ours lvcreate -q -an -l 1 -n left split "$a" 2>/dev/null
 dd if="$a" of="$tmp/a.left" bs=1M iflag=direct status=none
 dd if="$tmp/b.before" of="$b" bs=1M oflag=direct status=none
-conf
+lvm_conf
 ours lvremove -q -y split/left
 ours lvcreate -q -an -l 1 -n right split "$b" 2>/dev/null
 dd if="$tmp/b.before" of="$a" bs=1M count=0 status=none
 # b now has seqno 4; bring a's half to the same number with other content.
 dd if="$tmp/a.left" of="$a" bs=1M oflag=direct status=none
 disks=$a
-conf
+lvm_conf
 cat >"$tmp/put.py" <<'PY'
 import struct, sys, zlib
 START = 0xf597a6cf
@@ -73,7 +73,7 @@ requires python3
 python3 "$tmp/put.py" "$a"
 blockdev --flushbufs "$a" 2>/dev/null || :
 disks="$a $b"
-conf
+lvm_conf
 fails 0 vg-tool vgs split
 grep -q 'WARNING: VG split seqno 4 on .* differs from the one on' "$tmp/err" || fail "$(cat "$tmp/err")"
 refuses 'differs from the one on' split

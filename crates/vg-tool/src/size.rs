@@ -12,7 +12,10 @@ const UNITS: [char; 6] = ['k', 'm', 'g', 't', 'p', 'e'];
 /// # Errors
 /// Not a size, or one larger than anything.
 pub fn parse(option: &str, text: &str) -> Result<u64> {
-    parse_default(text, 'm').ok_or_else(|| bad_value(option, text))
+    parse_default(text, 'm').ok_or_else(|| {
+        let stop = bad_value(option, text);
+        Stop { message: format!("Can't parse size argument.\n{}", stop.message), ..stop }
+    })
 }
 
 /// As [`parse`] with another unit where none is given.
@@ -95,7 +98,7 @@ impl Shown {
         let mut letters = unit.chars();
         match (letters.next(), letters.next()) {
             (Some(unit), None) if "rhbskmgtpe".contains(unit.to_ascii_lowercase()) => Ok(Self { unit, suffix }),
-            _ => Err(bad_value("units", unit)),
+            _ => Err(Stop::usage("Invalid units specification")),
         }
     }
 

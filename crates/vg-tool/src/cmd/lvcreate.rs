@@ -85,7 +85,7 @@ fn lvcreate(session: &Session) -> Result<u8> {
         return Err(Stop::usage("vg-tool makes linear volumes only; for other types use LVM2's lvcreate."));
     }
     let allowed = session.activation_allowed()?;
-    let activate = if allowed { mode(options, "y")? } else { None };
+    let activate = mode(options, "y")?.filter(|_| allowed);
     if !allowed {
         session.say.warning("Activation disabled. No device-mapper interaction will be attempted.");
     }

@@ -131,7 +131,8 @@ fn make<T>(session: &Session, kind: &'static str, report: impl FnOnce(&Report<'_
     let shown = Shown::parse(
         options.value("units").or(session.conf.text("global", "units")).unwrap_or("r"),
         !options.has("nosuffix"),
-    )?;
+    )
+    .map_err(|stop| stop.then(format_args!("Run `{} --help' for more information.", session.command)))?;
     let form = match options.value("reportformat").or(session.conf.text("report", "output_format")) {
         None | Some("basic") => Form::Basic {
             headings: !options.has("noheadings"),
