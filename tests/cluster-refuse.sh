@@ -101,20 +101,24 @@ fails 2 joins "config=$tmp/other.conf"
 grep -q 'belongs to cluster .test., not .other.' "$tmp/err" || fail "$(cat "$tmp/err")"
 
 # A torn tail is cut off and told, damage in the middle is refused with its place.
-log=$(echo "$tmp"/state2/log-*)
-cp "$log" "$tmp/good"
-printf 'half a batch' >>"$log"
+logfile=$(echo "$tmp"/state2/log-*)
+cp "$logfile" "$tmp/good"
+printf 'half a batch' >>"$logfile"
 join 2
 grep -q "log-.*: cut off 12 bytes of a write that a crash interrupted" "$tmp/join2.log" || fail "$(cat "$tmp/join2.log")"
 quorate 1 2
 down 2
-printf '\377' | dd of="$log" bs=1 seek=40 conv=notrunc 2>/dev/null
+printf '\377' | dd of="$logfile" bs=1 seek=40 conv=notrunc 2>/dev/null
 fails 2 joins
-grep -q 'log-[0-9a-f]*: byte 8: a damaged batch before intact ones' "$tmp/err" || fail "$(cat "$tmp/err")"
+grep -q 'log-[0-9a-f]*: byte 36: a damaged batch before intact ones' "$tmp/err" || fail "$(cat "$tmp/err")"
 
-# A node that lost its state comes back empty, is told everything, and only then votes.
+# A node that lost its state comes back empty, says so, is told everything, and only then stands
+# for election again.
+down 1
 rm -rf "$tmp/state2"
-start empty.log cluster-join --conf "$tmp/cluster.conf" --node "$net.2" --state "$tmp/state2" --socket "$tmp/2.sock" \
-    --key "$tmp/key"
-wait_for 10 grep -q 'no vote before it has caught up' "$tmp/empty.log"
-fails 1 stat 1
+join 1
+join 2
+wait_for 20 grep -q 'no vote before it has caught up' "$tmp/join2.log"
+wait_for 20 grep -q 'caught up: this node votes again' "$tmp/join2.log"
+quorate 1 2
+lock 2 -w 10 r1 -- true || fail 'no lock on a node that lost its state and caught up'

@@ -346,11 +346,13 @@ impl Engine {
     fn acceptable(&mut self, mut message: Message) -> Option<Message> {
         let last = self.raw.raft.raft_log.last_index();
         match message.get_msg_type() {
-            MessageType::MsgRequestVote | MessageType::MsgRequestPreVote | MessageType::MsgTimeoutNow
-                if self.identity.catching_up =>
+            // One of two may vote all the same: whatever was decided, the other one has.
+            MessageType::MsgRequestVote | MessageType::MsgRequestPreVote
+                if self.identity.catching_up && self.conf.voters().len() > 2 =>
             {
                 return None;
             }
+            MessageType::MsgTimeoutNow if self.identity.catching_up => return None,
             // The leader may remember what this node's log held before it was emptied.
             MessageType::MsgHeartbeat => message.commit = message.commit.min(last),
             MessageType::MsgAppendResponse if !message.reject && message.index > last => return None,
@@ -565,7 +567,7 @@ impl Engine {
     }
 
     fn joined_myself(&mut self, incarnation: u64) {
-        if incarnation > self.identity.incarnation {
+        if !self.admitted() && incarnation >= self.identity.incarnation {
             self.known_as_later(incarnation);
         } else if self.admitted() {
             self.was_admitted = true;
