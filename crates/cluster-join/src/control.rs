@@ -39,6 +39,8 @@ pub struct Control {
     listener: UnixListener,
     connections: BTreeMap<u64, Connection>,
     next: u64,
+    /// Accepting failed: not polled for once, so that the failure is not all this process does.
+    resting: bool,
 }
 
 #[derive(Debug)]
@@ -74,7 +76,7 @@ impl Control {
         // The process's umask keeps everybody else out from the first moment on.
         let listener = UnixListener::bind(path).with_context(|| format!("{name}"))?;
         listener.set_nonblocking(true)?;
-        Ok(Self { path: path.into(), listener, connections: BTreeMap::new(), next: 1 })
+        Ok(Self { path: path.into(), listener, connections: BTreeMap::new(), next: 1, resting: false })
     }
 
     /// Waits until the clients of a former run are gone, so that none still acts on a lock that
@@ -107,7 +109,7 @@ impl Control {
     /// What to poll, and for what; `None` is the listener.
     pub fn poll_list(&self) -> Vec<(Option<u64>, BorrowedFd<'_>, PollFlags)> {
         let mut list = Vec::with_capacity(self.connections.len() + 1);
-        if self.connections.len() < MAX_CONNECTIONS {
+        if self.connections.len() < MAX_CONNECTIONS && !self.resting {
             list.push((None, self.listener.as_fd(), PollFlags::POLLIN));
         }
         for (id, connection) in &self.connections {
@@ -119,17 +121,25 @@ impl Control {
         list
     }
 
-    /// Takes the connections that wait.
+    /// Takes the connections that wait, if `any` do.
     ///
     /// # Errors
-    /// The listener is of no further use.
-    pub fn accept(&mut self) -> anyhow::Result<()> {
+    /// The kernel does not say who connected.
+    pub fn accept(&mut self, any: bool) -> anyhow::Result<()> {
+        self.resting = false;
+        if !any {
+            return Ok(());
+        }
         while self.connections.len() < MAX_CONNECTIONS {
             let stream = match self.listener.accept() {
                 Ok((stream, _)) => stream,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == ErrorKind::ConnectionAborted => continue,
-                Err(error) => return Err(error).with_context(|| format!("{}", self.path.display())),
+                // No descriptors or memory left: the clients there are may give some back.
+                Err(_) => {
+                    self.resting = true;
+                    break;
+                }
             };
             stream.set_nonblocking(true)?;
             let peer = getsockopt(&stream, PeerCredentials).context("SO_PEERCRED")?;

@@ -165,9 +165,7 @@ impl Daemon {
                 stop_by = Some(Instant::now() + HANDOVER);
             }
             let mut heard = Vec::new();
-            if accept {
-                self.control.accept()?;
-            }
+            self.control.accept(accept)?;
             for id in readable {
                 self.control.read(id, &mut heard);
             }

@@ -184,7 +184,7 @@ mod tests {
         for length in HEADER.len()..=log.len() {
             let whole = ends.iter().filter(|end| **end <= length).count() - 1;
             let recovered = recover(&log[..length]).unwrap();
-            assert_eq!((recovered.number as usize, recovered.entries.len()), (whole, whole), "{length} bytes");
+            assert_eq!((recovered.number, recovered.entries.len()), (whole as u64, whole), "{length} bytes");
             assert_eq!(recovered.length, ends[whole]);
         }
         assert!(recover(&log[..HEADER.len() - 1]).is_err());

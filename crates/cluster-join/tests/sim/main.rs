@@ -3,6 +3,8 @@
 //! that crash at any point of a write and come back, and clients that lock and unlock all the
 //! while. One seed is one history; what fails prints it.
 
+#![allow(clippy::cast_possible_truncation)] // small numbers out of a generator
+
 mod check;
 mod world;
 

@@ -278,7 +278,7 @@ impl World {
         let Some(engine) = &mut self.node(id).engine else { return };
         for action in engine.take_actions() {
             match action {
-                Action::Send { to, bytes } => self.send(id, to, bytes),
+                Action::Send { to, bytes } => self.send(id, to, &bytes),
                 Action::Answer { connection, answer } => self.answered(id, connection, answer),
                 Action::Identity(identity) => self.node(id).disk.identity = identity,
                 Action::Log(line) => assert!(!line.contains("not a change"), "{line}"),
@@ -288,7 +288,7 @@ impl World {
         }
     }
 
-    fn send(&mut self, from: u64, to: u64, bytes: Vec<u8>) {
+    fn send(&mut self, from: u64, to: u64, bytes: &[u8]) {
         let Some(link) = self.links.get(&(from, to)).copied() else { return };
         if self.cut.contains(&(from, to)) || (self.faults.drop && self.random.one_in(50)) {
             return;
@@ -297,7 +297,7 @@ impl World {
         for _ in 0..copies {
             let delay = if self.faults.reorder { 1 + self.random.below(20) } else { 1 };
             let delay = if self.faults.reorder && self.random.one_in(100) { delay + 600 } else { delay };
-            self.wire.push_back(Packet { at: self.now + delay, from, to, link, bytes: bytes.clone() });
+            self.wire.push_back(Packet { at: self.now + delay, from, to, link, bytes: bytes.to_vec() });
         }
     }
 
