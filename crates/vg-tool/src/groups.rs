@@ -210,7 +210,7 @@ fn group(vg: &Rc<Vg>, pvs: &[Found], by_id: &HashMap<Id, usize>, duplicates: &[F
                     vg.seqno,
                     newest_on.clone().unwrap_or_else(|| "another device".into())
                 ));
-            } else if text.as_ref() != vg.as_ref() {
+            } else if !Rc::ptr_eq(text, vg) && text.as_ref() != vg.as_ref() {
                 // Two hosts changed the group without knowing of each other. Whatever is written
                 // next destroys one half.
                 group.unsettled = true;

@@ -38,8 +38,13 @@ pub fn candidates(conf: &Conf, filter: &Filter) -> Vec<Device> {
     let mut found = Vec::new();
     for name in names(block) {
         let dir = block.join(&name);
-        let parts: Vec<PathBuf> =
-            names(&dir).into_iter().map(|part| dir.join(part)).filter(|part| part.join("partition").exists()).collect();
+        // Partitions are folders named after their disk; a disk's other folders are many.
+        let parts: Vec<PathBuf> = names(&dir)
+            .into_iter()
+            .filter(|part| part.starts_with(&name))
+            .map(|part| dir.join(part))
+            .filter(|part| part.join("partition").exists())
+            .collect();
         // A partitioned disk is not a physical volume, its partitions may be.
         let dirs = if parts.is_empty() { vec![dir] } else { parts };
         for dir in dirs {
