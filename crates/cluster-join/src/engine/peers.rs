@@ -120,21 +120,25 @@ impl Engine {
                 }
             }
         }
-        let patience = (2 * self.token_ms).max(5000);
-        let late = |peer: &Peer| peer.snapshot_sent.is_some_and(|sent| now.ms >= sent + patience);
-        let late: Vec<u64> = self.peers.others.iter().filter(|(_, peer)| late(peer)).map(|(node, _)| *node).collect();
-        for node in late {
-            if let Some(peer) = self.peers.others.get_mut(&node) {
-                peer.snapshot_sent = None;
-            }
-            let pending =
-                self.raw.raft.prs().get(node).is_some_and(|progress| progress.state == ProgressState::Snapshot);
-            if self.leads() && pending {
-                self.raw.report_snapshot(node, raft::SnapshotStatus::Failure);
+        if self.leads() {
+            for node in self.peers.others.keys().copied().collect::<Vec<_>>() {
+                self.watch_snapshot(now, node);
             }
         }
         self.watch_leader(now);
         self.watch_quorum(now);
+    }
+
+    /// A snapshot of which nothing is heard was lost, and is sent again; until it is told, the
+    /// library waits.
+    fn watch_snapshot(&mut self, now: Now, node: u64) {
+        let pending = self.raw.raft.prs().get(node).is_some_and(|progress| progress.state == ProgressState::Snapshot);
+        let Some(peer) = self.peers.others.get_mut(&node) else { return };
+        let patience = (2 * self.token_ms).max(5000);
+        if pending && peer.snapshot_sent.is_none_or(|sent| now.ms >= sent + patience) {
+            peer.snapshot_sent = None;
+            self.raw.report_snapshot(node, raft::SnapshotStatus::Failure);
+        }
     }
 
     pub(super) fn watch_leader(&mut self, now: Now) {
