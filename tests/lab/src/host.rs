@@ -99,8 +99,9 @@ fn qemu(lab: &Lab, node: Node, settings: &Settings, disks: &[Disk]) -> Command {
     command.args(["-no-reboot", "-device", "i6300esb", "-action", "watchdog=reset", "-rtc", "base=utc"]);
     if settings.xen {
         let linux = format!("{vmlinux} console=hvc0 panic=-1 quiet nokaslr mitigations=off node={number}");
-        let mem = format!("dom0_mem={DOM0_MEM}M,max:{DOM0_MEM}M com1=115200,8n1 console=com1 loglvl=warning");
-        command.args(["-kernel", &xen, "-append", &mem, "-initrd", &format!("{linux},{initrd}")]);
+        let console = "com1=115200,8n1 console=com1 loglvl=warning";
+        let hypervisor = format!("dom0_mem={DOM0_MEM}M,max:{DOM0_MEM}M {console}");
+        command.args(["-kernel", &xen, "-append", &hypervisor, "-initrd", &format!("{linux},{initrd}")]);
     } else {
         let linux = format!("console=ttyS0 panic=-1 quiet nokaslr mitigations=off node={number}");
         command.args(["-kernel", &vmlinux, "-append", &linux, "-initrd", &initrd]);

@@ -35,23 +35,18 @@ pub fn provide(lab: &Lab) -> Result<()> {
     let debian = layer(&cache, "debian", &key, |out| {
         script("build-debian").arg(out).status().context("build-debian").and_then(succeeded)
     })?;
-    let mut key = key.file(&recipe.join("build-host"))?.file(&records)?;
+    let mut key = key.file(&recipe.join("build-host"))?;
     for dir in ["host", "host/etc", "guest"] {
         key = key.files(&recipe.join(dir))?;
     }
     let host = layer(&cache, "host", &key, |out| {
         fs::create_dir(out)?;
-        script("build-host").arg(&debian).arg(&records).arg(out).status().context("build-host").and_then(succeeded)
+        script("build-host").arg(&debian).arg(out).status().context("build-host").and_then(succeeded)
     })?;
-    let key = key.file(&recipe.join("add-agent"))?.file(&agent)?;
+    let key = key.file(&recipe.join("add-programs"))?.file(&agent)?.file(&records)?;
     let initrd = layer(&cache, "initrd", &key, |out| {
-        script("add-agent")
-            .arg(host.join("host.cpio"))
-            .arg(&agent)
-            .arg(out)
-            .status()
-            .context("add-agent")
-            .and_then(succeeded)
+        let programs = [&host.join("host.cpio"), &agent, &records];
+        script("add-programs").args(programs).arg(out).status().context("add-programs").and_then(succeeded)
     })?;
 
     let boot = lab.boot_dir();
@@ -103,17 +98,31 @@ fn layer(cache: &Path, name: &str, key: &Key, build: impl FnOnce(&Path) -> Resul
     if done.exists() {
         return Ok(done);
     }
-    for entry in fs::read_dir(cache).with_context(|| cache.display().to_string())? {
-        let path = entry?.path();
-        if path.file_name().is_some_and(|file| file.to_string_lossy().starts_with(&format!("{name}-"))) {
-            remove(&path)?;
-        }
-    }
-    log(format_args!("building the {name} layer"));
     let partial = cache.join(format!("{name}-partial"));
+    if partial.exists() {
+        remove(&partial)?;
+    }
+    drop_old(cache, name)?;
+    log(format_args!("building the {name} layer"));
     build(&partial).with_context(|| format!("{name} layer"))?;
     fs::rename(&partial, &done).with_context(|| done.display().to_string())?;
     Ok(done)
+}
+
+/// Leaves only the newest layer of that name: two checkouts that differ then do not take turns in
+/// building the same ones again, and the cache does not grow for ever.
+fn drop_old(cache: &Path, name: &str) -> Result<()> {
+    let mut layers = Vec::new();
+    for entry in fs::read_dir(cache).with_context(|| cache.display().to_string())? {
+        let path = entry?.path();
+        if path.file_name().is_some_and(|file| file.to_string_lossy().starts_with(&format!("{name}-"))) {
+            let changed = fs::symlink_metadata(&path).and_then(|metadata| metadata.modified());
+            layers.push((changed.with_context(|| path.display().to_string())?, path));
+        }
+    }
+    layers.sort();
+    layers.pop();
+    layers.iter().try_for_each(|(_, path)| remove(path))
 }
 
 fn remove(path: &Path) -> Result<()> {
@@ -170,8 +179,10 @@ mod tests {
         assert_eq!(built("one"), ("one".into(), true));
         assert_eq!(built("one"), ("one".into(), false));
         assert_eq!(built("two"), ("two".into(), true));
-        // Only the recipe and the newest layer are left.
-        assert_eq!(fs::read_dir(cache.path()).unwrap().count(), 2);
+        assert_eq!(built("one"), ("one".into(), false));
+        assert_eq!(built("three"), ("three".into(), true));
+        // The recipe and the two newest layers are left.
+        assert_eq!(fs::read_dir(cache.path()).unwrap().count(), 3);
     }
 
     #[test]
