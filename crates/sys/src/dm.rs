@@ -26,6 +26,8 @@ const INACTIVE_PRESENT: u32 = 1 << 6;
 const BUFFER_FULL: u32 = 1 << 8;
 const SKIP_LOCKFS: u32 = 1 << 10;
 const NOFLUSH: u32 = 1 << 11;
+/// In a list: with uuids.
+const UUIDS: u32 = 1 << 14;
 
 /// Keeps udev's rules away from a device whose nodes the caller makes: no device-mapper,
 /// subsystem, disk or other rules, and this event is the one that counts. Goes into the upper half
@@ -242,7 +244,7 @@ impl Control {
     /// # Errors
     /// The ioctl failed, or its answer makes no sense.
     pub fn list(&self) -> io::Result<Vec<Listed>> {
-        let reply = self.call(Command::List, None, &Setup::default())?;
+        let reply = self.call(Command::List, None, &Setup { flags: UUIDS, ..Setup::default() })?;
         let tells_uuids = (reply.u32(0)?, reply.u32(4)?) >= (4, 45);
         let mut at = reply.data_start()?;
         let mut list = Vec::new();

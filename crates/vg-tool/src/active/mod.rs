@@ -82,22 +82,19 @@ pub fn dm_uuid(vg: &Vg, lv: &Lv) -> String {
 pub struct Devices {
     /// Absent where device-mapper is.
     by_uuid: Option<HashMap<String, Listed>>,
+    /// Whether a uuid that is not listed has no device: older kernels list names only.
+    complete: bool,
 }
 
 impl Devices {
     /// # Errors
     /// The kernel's list cannot be read.
     pub fn list(mapper: Option<&dyn Mapper>) -> io::Result<Self> {
-        let Some(mapper) = mapper else { return Ok(Self { by_uuid: None }) };
-        let mut by_uuid = HashMap::new();
-        for device in mapper.list()? {
-            // An older kernel lists names only: LVM2's names say which group to ask about, but
-            // the uuid is what counts.
-            if let Some(uuid) = &device.uuid {
-                by_uuid.insert(uuid.clone(), device);
-            }
-        }
-        Ok(Self { by_uuid: Some(by_uuid) })
+        let Some(mapper) = mapper else { return Ok(Self { by_uuid: None, complete: false }) };
+        let listed = mapper.list()?;
+        let complete = listed.iter().all(|device| device.uuid.is_some());
+        let named = listed.into_iter().filter_map(|device| Some((device.uuid.clone()?, device)));
+        Ok(Self { by_uuid: Some(named.collect()), complete })
     }
 
     #[must_use]
@@ -105,9 +102,10 @@ impl Devices {
         self.by_uuid.is_some()
     }
 
+    /// Whether it is worth asking the kernel for the device of that uuid.
     #[must_use]
-    pub fn get(&self, uuid: &str) -> Option<&Listed> {
-        self.by_uuid.as_ref()?.get(uuid)
+    pub fn may_have(&self, uuid: &str) -> bool {
+        self.by_uuid.as_ref().is_some_and(|devices| !self.complete || devices.contains_key(uuid))
     }
 }
 

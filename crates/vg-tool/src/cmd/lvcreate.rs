@@ -324,11 +324,23 @@ fn start(session: &Session, opened: Opened, vg: &Vg, lv: &Lv, mode: LvMode, plan
     let mut opened = opened.with(vg.clone());
     let path = session.nodes.path(&vg.name, &lv.name);
     let name = format!("logical volume {}/{}", vg.name, lv.name);
-    let prepared = session.activation(&mut opened).and_then(|mut activation| activation.on(lv, mode)).and_then(|()| {
+    // A read-only volume is cleared while it is not that yet.
+    let mut writeable = lv.clone();
+    writeable.status.set(LV_STATUS, "WRITE", true);
+    let prepared = session.activation(&mut opened).and_then(|mut activation| {
+        if plan.wipe || plan.zero {
+            activation.on(&writeable, mode)?;
+        }
         if plan.wipe {
             wipe_signatures(&path, &name, session.options.has("yes"), session.say)?;
         }
-        if plan.zero { clear_start(&path) } else { Ok(()) }
+        if plan.zero {
+            clear_start(&path)?;
+        }
+        if (plan.wipe || plan.zero) && !lv.is_writeable() {
+            activation.off(&writeable)?;
+        }
+        activation.on(lv, mode)
     });
     if !plan.zero && prepared.is_ok() {
         session.say.warning(format_args!("Logical volume {}/{} not zeroed.", vg.name, lv.name));

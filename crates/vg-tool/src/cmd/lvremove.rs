@@ -8,7 +8,7 @@ use crate::lock::LvMode;
 use crate::opts::opt;
 use crate::say::{ask, error};
 use crate::session::{Opened, Purpose, Session};
-use crate::stop::{FAILED, OK, Result, Stop};
+use crate::stop::{Context, FAILED, OK, Result, Stop};
 use crate::target::Named;
 
 pub const LVREMOVE: Command = Command {
@@ -124,6 +124,8 @@ pub fn stop_all(session: &Session, opened: &mut Opened, names: &[String]) -> Res
             activation.cluster = None;
             activation.off(lv)?;
         }
+        // Names of a device that somebody else took away.
+        session.nodes.remove(&vg.name, &lv.name).at(&full)?;
     }
     Ok(())
 }

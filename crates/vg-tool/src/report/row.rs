@@ -107,7 +107,7 @@ impl<'a> Row<'a> {
         if !self.devices.is_known() {
             return None;
         }
-        if self.devices.get(&uuid).is_none() {
+        if !self.devices.may_have(&uuid) {
             return Some(None);
         }
         self.mapper.and_then(|mapper| mapper.status(&uuid).ok())
