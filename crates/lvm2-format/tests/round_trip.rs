@@ -130,3 +130,12 @@ fn the_first_of_two_keys_counts_and_the_second_is_named() {
     let vg = Vg::parse(text.as_bytes()).unwrap();
     assert_eq!((vg.seqno, vg.unknown), (1, vec!["a second seqno of v".to_owned()]));
 }
+
+#[test]
+fn bytes_that_are_not_utf_8_are_named_inside_the_group_and_ignored_around_it() {
+    let group = b"v { id = \"HMZW4L-p37T-DBMf-v4EN-tRMp-elQC-aDmGWF\" seqno = 1 extent_size = 8 status = [] ".to_vec();
+    let around = b" } contents = \"Text Format Volume Group\" version = 1 description = \"\xff\"".to_vec();
+    assert_eq!(Vg::parse(&[group.clone(), around.clone()].concat()).unwrap().unknown, [""; 0]);
+    let inside = [group, b"tags = [\"\xff\"]".to_vec(), around].concat();
+    assert_eq!(Vg::parse(&inside).unwrap().unknown, ["bytes of v that are not UTF-8"]);
+}

@@ -7,7 +7,7 @@
 //! dev, scan      devices, and what is on each
 //! groups         devices to volume groups: what counts, what is missing, what must not be touched
 //! lock           this host's lock files, the cluster's locks
-//! store          text, precommit, commit
+//! commit         text, precommit, commit
 //! active         device-mapper
 //! report         pvs, vgs, lvs
 //! cmd            the commands
@@ -18,6 +18,7 @@ mod active;
 mod alloc;
 mod archive;
 mod cmd;
+mod commit;
 mod conf;
 mod dev;
 mod groups;
@@ -31,7 +32,6 @@ mod scan;
 mod session;
 mod size;
 mod stop;
-mod store;
 mod target;
 
 use std::path::Path;

@@ -8,6 +8,7 @@ use nines_proto::ctl::Mode;
 use nines_sys::dm::Control;
 
 use crate::active::{Activation, Mapper, Nodes};
+use crate::commit::Writer;
 use crate::conf::Conf;
 use crate::dev::Filter;
 use crate::groups::{Group, World};
@@ -16,7 +17,6 @@ use crate::lock::{Cluster, FileLock, Kind};
 use crate::opts::Options;
 use crate::say::{Say, error};
 use crate::stop::{Result, Stop};
-use crate::store::Writer;
 use crate::{archive, lock};
 
 /// Settings and connections of one command.

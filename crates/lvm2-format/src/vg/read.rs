@@ -1,5 +1,7 @@
 //! Text to volume group.
 
+use std::borrow::Cow;
+
 use super::{Area, Flags, LV_FLAGS, LV_STATUS, Lv, Mapping, PV_FLAGS, PV_STATUS, Pv, Segment, VG_FLAGS, VG_STATUS, Vg};
 use crate::Id;
 use crate::text::{Content, Node, Section, TextError, Value, parse as parse_text};
@@ -65,7 +67,10 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Vg, ReadError> {
         })
         .filter(|_| is_group)
         .ok_or(ReadError::NotAGroup)?;
-    let vg = group(name, section)?;
+    let mut vg = group(name, section)?;
+    if matches!(text, Cow::Owned(_)) && vg.to_text().contains(char::REPLACEMENT_CHARACTER) {
+        vg.unknown.push(format!("bytes of {name} that are not UTF-8"));
+    }
     vg.check()?;
     Ok(vg)
 }

@@ -39,6 +39,15 @@ pub fn to_file(vg: &Vg, origin: &Origin<'_>) -> String {
     sheet.finish()
 }
 
+impl Vg {
+    /// The group alone, as on disk.
+    pub(super) fn to_text(&self) -> String {
+        let mut sheet = Sheet::new(Style::Disk);
+        group(&mut sheet, self);
+        sheet.finish()
+    }
+}
+
 fn header(sheet: &mut Sheet, origin: &Origin<'_>) {
     let time = timestamp(origin.time, false);
     // A line end inside a comment would begin a line of metadata.

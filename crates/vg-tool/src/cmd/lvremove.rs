@@ -84,9 +84,12 @@ fn from_group(session: &Session, group: &str, wanted: &[&Named]) -> Result<bool>
     }
     let mut left = vg.clone();
     left.lvs.retain(|lv| !gone.contains(&lv.name));
-    session.commit(&opened, &mut left)?;
+    if let Err(stop) = session.commit(&opened, &mut left) {
+        release_idle(session, &mut opened, &gone)?;
+        return Err(stop);
+    }
     // The volumes are gone, and with them what their locks stood for.
-    release(session, &mut opened, &gone)?;
+    release(&mut opened, &gone)?;
     session.backup(&left);
     for name in gone {
         session.say.result(format_args!("Logical volume \"{name}\" successfully removed."));
@@ -134,7 +137,7 @@ pub fn stop_all(session: &Session, opened: &mut Opened, names: &[String]) -> Res
 ///
 /// # Errors
 /// The cluster refuses.
-pub fn release(_session: &Session, opened: &mut Opened, names: &[String]) -> Result<()> {
+pub fn release(opened: &mut Opened, names: &[String]) -> Result<()> {
     let vg = opened.vg().clone();
     if let Some(cluster) = &mut opened.cluster {
         for lv in vg.lvs.iter().filter(|lv| names.contains(&lv.name)) {
@@ -144,11 +147,17 @@ pub fn release(_session: &Session, opened: &mut Opened, names: &[String]) -> Res
     Ok(())
 }
 
-/// As [`release`], for all volumes of the group.
+/// When a removal has failed: gives back the locks it took of volumes that have no device here.
 ///
 /// # Errors
 /// The cluster refuses.
-pub fn release_all(session: &Session, opened: &mut Opened) -> Result<()> {
-    let names: Vec<String> = opened.vg().lvs.iter().map(|lv| lv.name.clone()).collect();
-    release(session, opened, &names)
+pub fn release_idle(session: &Session, opened: &mut Opened, names: &[String]) -> Result<()> {
+    let vg = opened.vg().clone();
+    let mut idle = Vec::new();
+    for lv in vg.lvs.iter().filter(|lv| names.contains(&lv.name)) {
+        if session.is_active(&vg, lv)?.is_none() {
+            idle.push(lv.name.clone());
+        }
+    }
+    release(opened, &idle)
 }

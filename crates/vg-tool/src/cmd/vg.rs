@@ -7,6 +7,7 @@ use lvm2_format::{Pv, Vg};
 
 use super::pv::{LAYOUT, Layout, free_to_use};
 use super::{Command, lvremove, no_such_syntax};
+use crate::commit::Writer;
 use crate::dev;
 use crate::groups::{Group, World};
 use crate::host::Host;
@@ -15,7 +16,6 @@ use crate::opts::{bad_value, opt};
 use crate::say::{ask, error};
 use crate::session::{Purpose, Session};
 use crate::stop::{FAILED, OK, Result, Stop};
-use crate::store::Writer;
 use crate::target::Named;
 use crate::{archive, size};
 
@@ -260,7 +260,10 @@ fn remove(session: &Session, name: &str) -> Result<()> {
             return Err(Stop::failed(format_args!("Volume group \"{name}\" not removed")));
         }
         let names: Vec<String> = opened.vg().lvs.iter().map(|lv| lv.name.clone()).collect();
-        lvremove::stop_all(session, &mut opened, &names)?;
+        if let Err(stop) = lvremove::stop_all(session, &mut opened, &names) {
+            lvremove::release_idle(session, &mut opened, &names)?;
+            return Err(stop);
+        }
     }
     archive::archive(&session.conf, &session.host, opened.vg())?;
     let visible: Vec<String> = {
@@ -269,7 +272,8 @@ fn remove(session: &Session, name: &str) -> Result<()> {
     };
     let pvs: Vec<usize> = opened.group().devices.iter().flatten().copied().collect();
     Writer::open(&opened.world, &pvs)?.remove()?;
-    lvremove::release_all(session, &mut opened)?;
+    let names: Vec<String> = opened.vg().lvs.iter().map(|lv| lv.name.clone()).collect();
+    lvremove::release(&mut opened, &names)?;
     archive::forget(&session.conf, opened.vg());
     for lv in visible {
         session.say.result(format_args!("Logical volume \"{lv}\" successfully removed."));
