@@ -102,10 +102,11 @@ fn run() -> anyhow::Result<Exit> {
     load.fill()?;
     let warm = load.plan.seconds / 10.0;
     load.drive(Duration::from_secs_f64(warm))?;
+    let warmed = load.result.microseconds.len();
     load.result = Outcome::default();
     let began = Instant::now();
     load.drive(Duration::from_secs_f64(load.plan.seconds))?;
-    let line = load.result.json(began.elapsed(), load.window);
+    let line = load.result.json(began.elapsed(), load.window, warmed);
     writeln!(io::stdout(), "{line}")?;
     Ok(if load.result.errors + load.result.mismatches == 0 { Exit::Ok } else { Exit::No })
 }
@@ -122,7 +123,7 @@ struct Outcome {
 }
 
 impl Outcome {
-    fn json(&mut self, elapsed: Duration, window: usize) -> String {
+    fn json(&mut self, elapsed: Duration, window: usize, warmed: usize) -> String {
         self.microseconds.sort_unstable();
         let count = self.microseconds.len();
         let at =
@@ -132,10 +133,11 @@ impl Outcome {
         format!(
             "{{\"iops\":{iops:.0},\"p50_us\":{},\"p99_us\":{},\"p999_us\":{},\"window\":{window},\"reads\":{reads},\
              \"writes\":{writes},\"retransmits\":{retransmits},\"errors\":{errors},\"mismatches\":{mismatches},\
-             \"seconds\":{seconds:.3}}}",
+             \"seconds\":{seconds:.3},\"with_warm_up\":{}}}",
             at(500),
             at(990),
             at(999),
+            count + warmed,
         )
     }
 }

@@ -25,8 +25,9 @@ use crate::stats::Counters;
 use crate::store::Store;
 use crate::target::{ANSWER, Step, Target};
 
-/// Frames taken before signals and interfaces are looked at again.
-const BATCH: usize = 64;
+/// How long frames have the loop to themselves before signals and interfaces are looked at again,
+/// and how long the next frame is waited for with the cheaper of the two calls that can wait.
+const BUSY: Duration = Duration::from_millis(50);
 /// How often an answer is offered to a full interface queue before it is given up: the initiator
 /// retransmits.
 const OFFERS: usize = 3;
@@ -57,6 +58,7 @@ impl Wire {
         let link = Link::named(name).map_err(named)?;
         let socket = PacketSocket::open(ETHERTYPE, &filter(address)).map_err(named)?;
         let wire = Self { name: name.to_owned(), socket, watch, link: Some(link), buffers };
+        wire.socket.set_patience(BUSY).map_err(named)?;
         wire.size_buffers(link.mtu).map_err(named)?;
         wire.socket.bind(link.index).map_err(named)?;
         Ok(wire)
@@ -155,7 +157,7 @@ impl Server {
                 self.look_at_link();
             }
             if frames {
-                self.batch();
+                self.busy();
             }
         }
     }
@@ -182,13 +184,14 @@ impl Server {
         }
     }
 
-    /// Takes the frames that are waiting, up to a batch.
-    fn batch(&mut self) {
-        for _ in 0..BATCH {
-            match self.wire.socket.receive(&mut self.frame) {
+    /// Serves frames as long as they keep coming, for a while.
+    fn busy(&mut self) {
+        let began = Instant::now();
+        while began.elapsed() < BUSY {
+            match self.wire.socket.receive_soon(&mut self.frame) {
                 Ok(length) => self.serve(length),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // Nothing waits, or the interface went down, which the watch tells about.
+                // Nothing came, or the interface went down, which the watch tells about.
                 Err(_) => return,
             }
         }

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::time::Duration;
 
 use nix::sys::socket::{MsgFlags, recv, send};
 use socket2::{Domain, SockFilter, Socket, Type};
@@ -66,7 +67,7 @@ pub struct Statistics {
     pub dropped: u32,
 }
 
-/// A non-blocking packet socket on one interface.
+/// A packet socket on one interface.
 #[derive(Debug)]
 pub struct PacketSocket {
     socket: Socket,
@@ -80,7 +81,7 @@ impl PacketSocket {
     /// No CAP_NET_RAW, or a filter the kernel refuses.
     pub fn open(ethertype: u16, filter: &[Instruction]) -> io::Result<Self> {
         // Protocol 0 takes no frame at all.
-        let socket = Socket::new(Domain::PACKET, Type::RAW.cloexec().nonblocking(), None)?;
+        let socket = Socket::new(Domain::PACKET, Type::RAW.cloexec(), None)?;
         let program: Vec<SockFilter> = filter.iter().map(|instruction| instruction.encode()).collect();
         socket.attach_filter(&program)?;
         match set_option(&socket, libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, 1) {
@@ -132,6 +133,23 @@ impl PacketSocket {
             }
         }
         Ok(())
+    }
+
+    /// Has [`receive_soon`](Self::receive_soon) wait so long.
+    ///
+    /// # Errors
+    /// A time the kernel cannot count.
+    pub fn set_patience(&self, patience: Duration) -> io::Result<()> {
+        self.socket.set_read_timeout(Some(patience))
+    }
+
+    /// As [`receive`](Self::receive), but waits a while for a frame: one call where a busy loop
+    /// would need two, poll(2) being the other.
+    ///
+    /// # Errors
+    /// As recv(2).
+    pub fn receive_soon(&self, frame: &mut [u8]) -> io::Result<usize> {
+        Ok(recv(self.socket.as_raw_fd(), frame, MsgFlags::MSG_TRUNC)?)
     }
 
     /// Takes one frame and returns its length on the wire, which is more than the buffer's when
