@@ -139,7 +139,12 @@ impl Context {
 /// # Errors
 /// What the command could not do.
 pub fn main(args: Args) -> anyhow::Result<Exit> {
-    let signals = nines_sys::proc::signal_fd(&[Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP])?;
+    // What changes nothing may be ended at any moment.
+    let stoppable: &[Signal] = match args.command {
+        Command::List { .. } | Command::Console { .. } => &[],
+        _ => &[Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP],
+    };
+    let signals = nines_sys::proc::signal_fd(stoppable)?;
     let context = Context { socket: args.socket, xl: Xl::from_env(), vg_tool: VgTool::from_env(), signals };
     match args.command {
         Command::Create { file, console } => {

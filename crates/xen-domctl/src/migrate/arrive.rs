@@ -16,8 +16,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::link;
 use super::message::{MAX_MESSAGE, Start, ToSource, ToTarget};
-use super::send::{named, readable};
 use super::target::{Action, End, Event, Found, Target};
+use super::waits::{named, readable};
 use crate::Context;
 use crate::child::Running;
 use crate::disk::Volume;

@@ -5,6 +5,7 @@
 //! everything that does them, so that every break at every moment can be tried in one process.
 
 mod arrive;
+mod depart;
 mod handshake;
 mod link;
 mod message;
@@ -14,6 +15,7 @@ mod source;
 mod sweep;
 mod target;
 mod transport;
+mod waits;
 #[cfg(test)]
 mod world;
 

@@ -16,7 +16,7 @@ use nix::poll::{PollFd, PollFlags};
 use super::arrive;
 use super::link;
 use super::message::{Hello, Lock, Outcome, PURPOSE, ToSource, VERSION, Welcome};
-use super::send::readable;
+use super::waits::readable;
 use crate::lock::Cluster;
 use crate::state::{Guard, RunDir};
 use crate::{Context, conf, domain};
