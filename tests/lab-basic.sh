@@ -8,7 +8,7 @@ requires cargo ip mmdebstrap nbdkit qemu-system-x86_64
 LAB_DIR=$tmp/lab
 export LAB_DIR
 lab() { "$top/tests/lab/lab" "$@"; }
-cleanup 'lab down'
+cleanup "LAB_DIR=$LAB_DIR lab down"
 
 lab up 2 --no-xen >"$tmp/up"
 equal 'hosts that came up' "$(cut -f1,2 "$tmp/up" | sort | tr '\t\n' '  ')" 'node1 ready node2 ready '
@@ -136,6 +136,10 @@ left=$(lab netns)
 lab down
 LAB_DIR=$first lab exec -n node1 true
 [ ! -e "$LAB_DIR" ] || fail "left behind: $LAB_DIR"
+
+# One whose directory somebody removed is taken down by the next `up` or `down` of any lab.
+lab up 1 --no-xen >/dev/null
+rm -r "$LAB_DIR"
 
 LAB_DIR=$first
 left="$left $(lab netns)"

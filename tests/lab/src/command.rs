@@ -74,6 +74,7 @@ fn up(lab: &Lab, settings: &Settings) -> Result<Exit> {
     image::provide(lab)?;
     let began = Instant::now();
     lab.remember(settings)?;
+    lab.make_run_dir()?;
     net::up(lab, settings.nodes)?;
     let mut watches = Vec::new();
     for node in Node::all(settings.nodes) {
@@ -89,11 +90,16 @@ fn up(lab: &Lab, settings: &Settings) -> Result<Exit> {
     Ok(Exit::Ok)
 }
 
-/// Takes down whatever is recorded or left of this lab.
+/// Takes down whatever is left of this lab, and of labs whose directory is gone.
 fn down(lab: &Lab) -> Result<()> {
-    host::cut_power(&lab.run_dir())?;
-    net::down(lab)?;
-    lab.clear()
+    let mut labs = Lab::orphans()?;
+    labs.push(lab.clone());
+    for lab in labs {
+        host::cut_power(&lab.run_dir())?;
+        net::down(&lab)?;
+        lab.clear()?;
+    }
+    Ok(())
 }
 
 fn start(lab: &Lab, node: Node, no_wait: bool) -> Result<Exit> {

@@ -6,6 +6,7 @@
 use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, symlink};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -13,6 +14,9 @@ use blake2::{Blake2s256, Digest};
 use nines_cli::No;
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
+
+/// The parent of all labs' sockets.
+const RUN: &str = "/run/nines-lab";
 
 /// How the lab was brought up; what `start` needs to bring a host up the same way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,13 +51,43 @@ impl Lab {
         Ok(Self { dir, id })
     }
 
+    /// Labs whose directory is gone while their sockets, and maybe their hosts, are still there.
+    ///
+    /// # Errors
+    /// When the sockets' directory cannot be read.
+    pub fn orphans() -> Result<Vec<Self>> {
+        let mut orphans = Vec::new();
+        let entries = match fs::read_dir(RUN) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(orphans),
+            other => other.context(RUN)?,
+        };
+        for entry in entries {
+            let entry = entry.context(RUN)?;
+            let Ok(dir) = fs::read_link(entry.path().join("dir")) else { continue };
+            if !dir.exists() {
+                orphans.push(Self { dir, id: entry.file_name().to_string_lossy().into_owned() });
+            }
+        }
+        Ok(orphans)
+    }
+
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 
     /// Where the sockets are.
     pub fn run_dir(&self) -> PathBuf {
-        Path::new("/run/nines-lab").join(&self.id)
+        Path::new(RUN).join(&self.id)
+    }
+
+    /// Makes the directory for the sockets, which tells what lab it belongs to.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn make_run_dir(&self) -> Result<()> {
+        let dir = self.run_dir();
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir);
+        made.and_then(|()| symlink(&self.dir, dir.join("dir"))).with_context(|| dir.display().to_string())
     }
 
     /// The network namespace's name.
@@ -122,6 +156,9 @@ impl Lab {
     /// When something cannot be removed.
     pub fn clear(&self) -> Result<()> {
         remove(&self.run_dir())?;
+        if !self.dir.exists() {
+            return Ok(());
+        }
         for entry in fs::read_dir(&self.dir).with_context(|| self.dir.display().to_string())? {
             let path = entry?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy();
