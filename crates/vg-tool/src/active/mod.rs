@@ -1,6 +1,7 @@
 //! Logical volumes as device-mapper devices: making them, taking them away, and what state they
 //! are in. In a clustered group the cluster's lock comes before the device and goes after it.
 
+mod flush;
 mod nodes;
 mod signature;
 mod table;

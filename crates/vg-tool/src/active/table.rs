@@ -3,6 +3,7 @@
 use lvm2_format::{Lv, Mapping};
 use nines_sys::dm::Target;
 
+use super::flush::flushed_by;
 use crate::groups::{Group, World};
 use crate::stop::{Result, Stop};
 
@@ -20,6 +21,7 @@ pub fn targets(world: &World, group: &Group, lv: &Lv) -> Result<Vec<Target>> {
             return Err(Stop::failed(format_args!("{}/{}: cannot map type {}", vg.name, lv.name, segment.kind)));
         };
         let mut places = Vec::new();
+        let mut flushed = None;
         for area in areas {
             let index = vg.pvs.iter().position(|pv| pv.key == area.on);
             let Some(index) = index else {
@@ -44,10 +46,13 @@ pub fn targets(world: &World, group: &Group, lv: &Lv) -> Result<Vec<Target>> {
                 )));
             }
             places.push(format!("{}:{} {start}", device.major, device.minor));
+            flushed = flushed_by(world, group, device);
         }
-        let (kind, params) = match places.as_slice() {
-            [place] => ("linear", place.clone()),
-            places => {
+        let (kind, params) = match (places.as_slice(), flushed) {
+            ([place], None) => ("linear", place.clone()),
+            // Reads, writes and flushes, each with its device, start and milliseconds of delay.
+            ([place], Some(cache)) => ("delay", format!("{place} 0 {place} 0 {}:{} 0 0", cache.major, cache.minor)),
+            (places, _) => {
                 let chunk = stripe_size.unwrap_or_default();
                 ("striped", format!("{} {chunk} {}", places.len(), places.join(" ")))
             }
