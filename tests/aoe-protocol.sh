@@ -121,10 +121,11 @@ answer "cleared" $me "10 00 0007 03 01 00000061 0000 0000 00 04 0000" "18 00"
 equal "padding" "$(ask $me "10 00 0007 03 03 00000062 00 00" | cut -c 25-)" "$(printf '%068d' 0)"
 
 # --- the link goes and comes back, again and again
+hears_us() { [ -n "$(WAIT=200 ask $me "10 00 0007 03 01 00000071 0000 0000 00 00 0000")" ]; }
 for round in 1 2 3 4 5; do
     ip -n "$(ns target)" link set eth1 down
     ip -n "$(ns target)" link set eth1 up
-    wait_for 10 grep -q . "/proc/$pid/stat"
+    wait_for 10 hears_us
     answer "after flap $round" $me "10 00 0007 03 01 00000070 0000 0000 00 00 0000" "18 00"
 done
 kill $pid

@@ -1,6 +1,7 @@
 #!/bin/sh
 # vg-tool on a real device-mapper: what it activates is what Debian's lvm2 would, either can
-# deactivate what the other activated, and a clustered volume is active on one host at a time.
+# deactivate what the other activated, and a clustered volume is active on one host at a time and
+# takes flushes on each.
 . "$(dirname -- "$0")/lib.sh"
 . "$(dirname -- "$0")/lib-lab.sh"
 hosts_up 2 --no-xen
@@ -50,6 +51,19 @@ grep -q node1 "$tmp/err" || fail "the refusal does not name the holder: $(cat "$
 fails 5 on node2 'vg-tool lvchange -asy shared/v'
 fails 5 on node2 'vg-tool lvremove -y shared/v'
 equal "not active on node2" "$(on node2 'dmsetup ls')" 'No devices found'
+# Flushes are taken on both, wherever the disk is; data goes to the disk and nowhere else.
+flushes() { on "$1" "cat /sys/dev/block/\$(dmsetup info -c --noheadings -o major,minor --separator : shared-v)/queue/write_cache"; }
+equal "write cache where the disk is" "$(flushes node1)" 'write back'
+equal "table where the disk is" "$(on node1 'dmsetup table shared-v' | cut -d' ' -f3)" linear
+on node1 'vg-tool lvchange -an shared/v'
+on node2 'vg-tool lvchange -aey shared/v'
+equal "write cache where it is seen over AoE" "$(flushes node2)" 'write back'
+equal "table where it is seen over AoE" "$(on node2 'dmsetup table shared-v' | cut -d' ' -f3)" delay
+on node2 'echo over AoE | dd of=/dev/shared/v bs=4096 conv=sync,fsync oflag=direct status=none'
+equal "blocks of the flush sink" "$(on node2 'stat -c %b /run/lvm/flush-sink')" 0
+on node2 'vg-tool lvchange -an shared/v'
+on node1 'vg-tool lvchange -aey shared/v'
+equal "what was written over AoE" "$(on node1 'head -n 1 /dev/shared/v')" 'over AoE'
 # Shared inside a hand-over: both have it, and neither can be alone until the other lets go.
 on node1 'vg-tool lvchange -asy shared/v'
 on node2 'vg-tool lvchange -asy shared/v'

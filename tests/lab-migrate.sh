@@ -38,13 +38,16 @@ active() { on "$1" "dmsetup ls | awk '/^vg-/ { print \$1 }' | sort | tr '\n' ' '
 held() { on "$1" "cluster-stat locks --json | jq -r 'select(.resource | test(\"^D_|^.{64}\$\")) | .granted[] | \"\(.node) \(.mode)\"' | sort | uniq -c | sed 's/^ *//'"; }
 
 # last NODE: the last record printed there.
-last() { on "$1" "cat /var/log/xen/console/guest-$domain*.log | sed -n 's/.*record \([0-9]*\) .*/\1/p' | tail -n 1"; }
+last() { on "$1" "cat /var/log/xen/console/guest-$domain*.log | sed -n 's/.*record \([0-9]*\) .*/\1/p' | sort -n | tail -n 1"; }
+goes_on() { [ "$(last "$1")" -ge "$2" ]; }
 
 # runs_once NODE OTHER: exactly there, with everything it owns, and writing.
 runs_once() {
     wait_for 60 settled "$1" "$2"
-    before=$(last "$1")
-    await "$1" 60 "cat /var/log/xen/console/guest-$domain*.log | grep -q 'record $((before + 20)) '"
+    wait_for 60 goes_on "$1" $(($(last "$1") + 20))
+    for node in node1 node2; do
+        ! on "$node" "grep -h 'Disk failure' /var/log/xen/console/guest-$domain*.log" || fail "a half of the mirror is lost"
+    done
 }
 settled() {
     [ "$(lists "$1")" = "$domain" ] && [ -z "$(lists "$2")" ] &&
@@ -93,3 +96,11 @@ else
     on node1 "xen-domctl migrate --live $domain node2"
     runs_once node2 node1
 fi
+
+# Every record that was acknowledged, on either half.
+ran=$([ -n "$back" ] && echo node1 || echo node2)
+acknowledged=$(last "$ran")
+on "$ran" "xen-domctl destroy $domain"
+for half in m0 m1; do
+    on "$ran" "vg-tool lvchange -aey vg/$half && mkdir -p /run/half && mount -o ro,noload /dev/vg/$half /run/half && records check /run/half/var/records --upto $acknowledged && umount /run/half && vg-tool lvchange -an vg/$half"
+done

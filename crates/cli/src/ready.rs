@@ -26,7 +26,12 @@ impl Ready {
     pub fn announce(self) -> io::Result<()> {
         if let Some(fd) = self.fd {
             // /proc/self/fd reopens the same pipe without taking ownership of a raw descriptor.
-            File::options().write(true).open(format!("/proc/self/fd/{fd}"))?.write_all(b"\n")?;
+            let told = File::options()
+                .write(true)
+                .open(format!("/proc/self/fd/{fd}"))
+                .and_then(|mut pipe| pipe.write_all(b"\n"));
+            // Not a closed stdout, whatever its kind.
+            told.map_err(|error| io::Error::other(format!("--ready-fd {fd}: {error}")))?;
         }
         if let Some(path) = std::env::var_os("NOTIFY_SOCKET").map(PathBuf::from)
             && path.is_absolute()

@@ -200,6 +200,10 @@ impl Control {
     /// The answer has no JSON form.
     pub fn answer(&mut self, id: u64, answer: &Answer) -> anyhow::Result<()> {
         let Some(connection) = self.connections.get_mut(&id) else { return Ok(()) };
+        if connection.output.len() > MAX_UNREAD {
+            // It asks and does not read; it is closed as soon as this turn is over.
+            return Ok(());
+        }
         let mut line = serde_json::to_vec(answer)?;
         if line.len() >= MAX_LINE {
             let message = "the answer is longer than a line may be".to_owned();

@@ -2,15 +2,16 @@
 //! when the lock is lost while it runs.
 
 use std::ffi::OsString;
+use std::io::IsTerminal;
 use std::os::fd::AsFd;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::sys::signalfd::SignalFd;
 use nix::unistd::Pid;
 
@@ -45,6 +46,11 @@ pub fn command(argv: &[OsString], shell: Option<&str>, resource: &str, generatio
         }
     };
     command.env("CLUSTER_LOCK_RESOURCE", resource).env("CLUSTER_LOCK_GENERATION", generation.to_string());
+    // All that the command starts is stopped with it, except under a terminal, whose foreground it
+    // has to be in.
+    if !std::io::stdin().is_terminal() {
+        command.process_group(0);
+    }
     nines_sys::proc::unblock_signals(&mut command);
     // Whoever kills us outright frees the lock, and so must not leave the command behind.
     nines_sys::proc::die_with_parent(&mut command, Signal::SIGKILL);
@@ -93,6 +99,9 @@ pub fn run(command: &mut Command, lock: &impl AsFd, signals: &SignalFd) -> anyho
         }
         // A command that ended while it still had the lock has ended well.
         if let Some(status) = child.try_wait().context("wait for the command")? {
+            if lost {
+                signal_to(&child, Signal::SIGKILL);
+            }
             return Ok(if lost { Ended::LockLost } else { Ended::With(code(status)) });
         }
         if broken {
@@ -104,14 +113,17 @@ pub fn run(command: &mut Command, lock: &impl AsFd, signals: &SignalFd) -> anyho
         if kill_at.is_some_and(|at| Instant::now() >= at) {
             nines_cli::log(format_args!("the command did not stop within {} seconds: killed", GRACE.as_secs()));
             signal_to(&child, Signal::SIGKILL);
+            let _ = child.kill();
             kill_at = None;
         }
     }
 }
 
 fn signal_to(child: &Child, signal: Signal) {
-    // Not waited for yet, so the number is still its own.
-    if let Ok(pid) = i32::try_from(child.id()) {
+    let Ok(pid) = i32::try_from(child.id()) else { return };
+    // The group bears its first member's number for as long as anyone is in it. The command itself
+    // is meant where it has no group of its own, and has not been waited for then.
+    if killpg(Pid::from_raw(pid), signal).is_err() && signal != Signal::SIGKILL {
         let _ = kill(Pid::from_raw(pid), signal);
     }
 }

@@ -29,13 +29,14 @@ pub fn create(context: &Context, file: &Path) -> anyhow::Result<String> {
     }
     let run = RunDir::open()?;
     let _guard = run.guard(&domain.name)?;
-    let mut cluster = context.cluster()?;
-    cluster.take(&domain.name)?;
-    // From here on the lock is ours: it was free, or was left by a domain that ended by itself.
+    // Asked first: where xl has no answer, nothing has been taken.
     if let Some(row) = context.xl.find(&domain.name)?.first() {
         let hint = if row.name == domain.name { "" } else { ", left by a migration that broke; xen-domctl destroy it" };
         return Err(No(format!("{}: runs here already, as {} with id {}{hint}", domain.name, row.name, row.id)).into());
     }
+    let mut cluster = context.cluster()?;
+    // The lock was free, or was left by a domain that ended by itself.
+    cluster.take(&domain.name)?;
     let mut started = Started { active: Vec::new(), built: false };
     let Err(error) = started.start(context, &domain, &run) else { return Ok(domain.name) };
     match started.undo(context, &mut cluster, &domain.name, &run) {

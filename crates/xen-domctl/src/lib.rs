@@ -14,7 +14,6 @@ mod lock;
 mod migrate;
 mod state;
 mod stop;
-mod time;
 mod volume;
 mod xl;
 

@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use crate::Context;
 use crate::lock::Held;
-use crate::time::utc;
 use crate::xl::Row;
+use nines_proto::ctl::utc;
 
 pub fn local(context: &Context, json: bool) -> anyhow::Result<Exit> {
     let rows = context.xl.list()?;

@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::anyhow;
 use nines_cli::No;
-use nines_proto::ctl::{Client, ClientError, ErrorKind, LockHolder, LockState, Mode, Request, Value};
+use nines_proto::ctl::{Client, ClientError, ErrorKind, LockHolder, LockState, Mode, Request, Value, utc};
 
 use crate::migrate::Ownership;
-use crate::time::utc;
 
 const PREFIX: &str = "D_";
 /// A change of the lock table takes milliseconds when it is possible at all.
@@ -63,9 +63,13 @@ impl Cluster {
     /// # Errors
     /// The cluster cannot grant anything now; the lock stays ours.
     pub fn release(&mut self, domain: &str) -> anyhow::Result<()> {
-        self.client
-            .unlock_sticky(&resource(domain))
-            .map_err(|error| anyhow::Error::from(error).context(resource(domain)))
+        let request = Request::Unlock { resource: resource(domain), sticky: true };
+        self.change(request).map(drop).map_err(|error| {
+            let later = matches!(error, ClientError::Slow { .. } | ClientError::Broken { .. });
+            let hint =
+                if later { "; it is given back when there is a majority, if that was asked in time" } else { "" };
+            anyhow!("{}: {}{hint}", resource(domain), describe(&error))
+        })
     }
 
     /// Every domain some host runs, as this host last saw the lock table.

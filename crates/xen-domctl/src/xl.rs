@@ -80,6 +80,11 @@ impl Xl {
         }
     }
 
+    /// Lets a paused domain run.
+    pub fn unpause(&self, id: u32) -> anyhow::Result<()> {
+        self.program.run(&["unpause", &id.to_string()], BUILD, None).map(drop)
+    }
+
     /// Whether no domain is `name` any more, within `limit`.
     pub fn wait_gone(&self, name: &str, limit: Duration) -> anyhow::Result<bool> {
         let until = Instant::now() + limit;

@@ -34,6 +34,8 @@ impl Table {
         let resource = self.resources.entry(name.to_owned()).or_default();
         if let Some(grant) = resource.granted_to(owner) {
             if grant.mode == mode {
+                // It has been told to a second caller: the first one's call can no longer take it back.
+                (grant.seq, grant.before) = (0, None);
                 return Some(Ok(Value::Granted { generation: grant.generation }));
             }
             let message = format!("{name}: held in {} already: convert it to {mode}", grant.mode);
@@ -105,6 +107,9 @@ impl Table {
         let Some(resource) = self.resources.get_mut(name) else { return not_held() };
         let Some(grant) = resource.granted_to(owner) else { return not_held() };
         let (held, note, generation) = (grant.mode, grant.note.clone(), grant.generation);
+        if held == mode {
+            (grant.seq, grant.before) = (0, None);
+        }
         if resource.converting.iter().any(|wait| wait.owner == owner) {
             return Some(Err(Refusal::new(ErrorKind::Busy, format!("{name}: a conversion of it is under way"))));
         }

@@ -238,3 +238,15 @@ fn the_table_has_an_end() {
     assert!(decided[..MAX_LOCKS].iter().all(|decided| decided.result.is_ok()));
     assert_eq!(decided[MAX_LOCKS].result.as_ref().unwrap_err().kind, ErrorKind::Busy);
 }
+
+#[test]
+fn a_lock_told_to_a_second_caller_stays_when_the_first_ones_call_is_withdrawn() {
+    for second in [Story::lock, Story::convert] {
+        let mut story = Story::default();
+        let first = story.lock(host(1), Mode::Ex);
+        let again = second(&mut story, host(1), Mode::Ex);
+        assert_eq!(story.answer(again), story.answer(first));
+        story.table.withdraw("r", CallId { node: 1, seq: first }, 3, &mut story.decided);
+        assert_eq!(story.modes(), [(host(1), Mode::Ex)]);
+    }
+}

@@ -85,10 +85,10 @@ impl Files {
                 log.length,
                 bytes.len() - log.length
             ));
-            file.set_len(log.length as u64)
-                .and_then(|()| file.sync_all())
-                .with_context(|| format!("{}", path.display()))?;
+            file.set_len(log.length as u64).with_context(|| format!("{}", path.display()))?;
         }
+        // What a killed process wrote may be in memory only, and is acknowledged from now on.
+        file.sync_all().with_context(|| format!("{}", path.display()))?;
         let files = Self { directory: directory.into(), log: file, number, snapshot, _claim: claim };
         files.remove_others();
         identity.incarnation += 1;

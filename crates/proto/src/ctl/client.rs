@@ -31,6 +31,9 @@ pub enum ClientError {
     /// The conversation broke; locks held over it are gone.
     #[error("{}: the connection to cluster-join broke", path.display())]
     Broken { path: PathBuf, source: io::Error },
+    /// The daemon is there and has not answered.
+    #[error("{}: cluster-join has not answered within {} s: is its disk slow?", path.display(), waited.as_secs())]
+    Slow { path: PathBuf, waited: Duration },
     /// The daemon says no.
     #[error("{0}")]
     Refused(Failure),
@@ -69,15 +72,25 @@ impl Client {
     /// Sends one request and waits for its answer, up to `deadline` when one is set.
     ///
     /// # Errors
-    /// [`ClientError::Broken`] when the daemon went away or the deadline passed,
-    /// [`ClientError::Refused`] when it says no.
+    /// [`ClientError::Broken`] when the daemon went away, [`ClientError::Slow`] when the deadline
+    /// passed, [`ClientError::Refused`] when it says no.
     pub fn call(&mut self, request: Request, deadline: Option<Duration>) -> Result<Value, ClientError> {
         let id = self.next_id;
         self.next_id += 1;
-        let answer = self
-            .exchange(&Call { id, request }, deadline)
-            .map_err(|source| ClientError::Broken { path: self.path.clone(), source })?;
+        let answer = self.exchange(&Call { id, request }, deadline).map_err(|source| self.failure(source, deadline))?;
         Result::from(answer.outcome).map_err(ClientError::Refused)
+    }
+
+    fn failure(&self, source: io::Error, deadline: Option<Duration>) -> ClientError {
+        let path = self.path.clone();
+        match (source.kind(), deadline) {
+            (io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut, Some(waited)) => ClientError::Slow { path, waited },
+            // A closed pipe means to the programs that their reader has enough. This is not that.
+            (io::ErrorKind::BrokenPipe, _) => {
+                ClientError::Broken { path, source: io::Error::new(io::ErrorKind::ConnectionReset, "it went away") }
+            }
+            _ => ClientError::Broken { path, source },
+        }
     }
 
     fn exchange(&mut self, call: &Call, deadline: Option<Duration>) -> io::Result<Answer> {

@@ -6,7 +6,7 @@
 //! message, and a recorded session tells nothing to whoever learns the key later.
 //!
 //! On the stream each Noise message is a big-endian u16 length and that many bytes. The first
-//! plaintext byte of a message after the handshake says whether the application message goes on
+//! plaintext byte of a message after the handshake, of which the initiator's first is empty, says whether the application message goes on
 //! in the next one ([`MORE`]) or ends here.
 
 mod key;
@@ -73,11 +73,14 @@ impl Session {
         let mut noise = handshake(key, purpose, true)?;
         write_hello(&mut &stream, &mut noise, hello)?;
         let theirs = read_hello(&mut &stream, &mut noise)?;
-        Self::established(stream, noise, theirs)
+        let mut session = Self::established(stream, noise, theirs)?;
+        session.sender.send(b"")?;
+        Ok(session)
     }
 
-    /// Answers a session opened by [`Session::connect`]. Nothing is sent to a peer without the
-    /// key.
+    /// Answers a session opened by [`Session::connect`]. The greeting alone may be a recorded one
+    /// that is played again; only who holds the key can go on from our answer to it, so that is
+    /// waited for.
     ///
     /// # Errors
     /// As [`Session::connect`].
@@ -85,7 +88,11 @@ impl Session {
         let mut noise = handshake(key, purpose, false)?;
         let theirs = read_hello(&mut &stream, &mut noise)?;
         write_hello(&mut &stream, &mut noise, hello)?;
-        Self::established(stream, noise, theirs)
+        let mut session = Self::established(stream, noise, theirs)?;
+        match session.receiver.receive(0)? {
+            Some(_) => Ok(session),
+            None => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
     }
 
     fn established(stream: TcpStream, noise: HandshakeState, hello: Vec<u8>) -> io::Result<Self> {

@@ -129,7 +129,7 @@ impl Activation<'_> {
     pub fn on(&mut self, lv: &Lv, mode: LvMode) -> Result<()> {
         let vg = &self.group.vg;
         mappable(vg, lv)?;
-        let targets = targets(self.world, self.group, lv)?;
+        let targets = targets(self.world, self.group, lv, flush::sink)?;
         if let Some(cluster) = self.cluster.as_deref_mut() {
             cluster.lock_lv(vg, lv, mode)?;
         }

@@ -1,17 +1,25 @@
 //! A logical volume's segments as device-mapper targets.
 
+use std::io;
+
 use lvm2_format::{Lv, Mapping};
 use nines_sys::dm::Target;
 
-use super::flush::flushed_by;
+use super::flush::has_write_cache;
 use crate::groups::{Group, World};
-use crate::stop::{Result, Stop};
+use crate::stop::{Context, Result, Stop};
 
-/// The table of a linear or striped volume.
+/// The table of a linear or striped volume. `sink` gives the device that takes the flushes of an
+/// area without a write cache, in a clustered group.
 ///
 /// # Errors
 /// A physical volume it lies on is not there, or it lies on something else.
-pub fn targets(world: &World, group: &Group, lv: &Lv) -> Result<Vec<Target>> {
+pub fn targets(
+    world: &World,
+    group: &Group,
+    lv: &Lv,
+    sink: impl Fn() -> io::Result<(u32, u32)>,
+) -> Result<Vec<Target>> {
     let vg = &group.vg;
     let size = vg.extent_size;
     let missing = group.missing();
@@ -21,7 +29,7 @@ pub fn targets(world: &World, group: &Group, lv: &Lv) -> Result<Vec<Target>> {
             return Err(Stop::failed(format_args!("{}/{}: cannot map type {}", vg.name, lv.name, segment.kind)));
         };
         let mut places = Vec::new();
-        let mut flushed = None;
+        let mut cached = true;
         for area in areas {
             let index = vg.pvs.iter().position(|pv| pv.key == area.on);
             let Some(index) = index else {
@@ -46,13 +54,16 @@ pub fn targets(world: &World, group: &Group, lv: &Lv) -> Result<Vec<Target>> {
                 )));
             }
             places.push(format!("{}:{} {start}", device.major, device.minor));
-            flushed = flushed_by(world, group, device);
+            cached = has_write_cache(device);
         }
-        let (kind, params) = match (places.as_slice(), flushed) {
-            ([place], None) => ("linear", place.clone()),
+        let (kind, params) = match places.as_slice() {
             // Reads, writes and flushes, each with its device, start and milliseconds of delay.
-            ([place], Some(cache)) => ("delay", format!("{place} 0 {place} 0 {}:{} 0 0", cache.major, cache.minor)),
-            (places, _) => {
+            [place] if vg.is_clustered() && !cached => {
+                let (major, minor) = sink().at(format_args!("{}/{}: cannot make its flush sink", vg.name, lv.name))?;
+                ("delay", format!("{place} 0 {place} 0 {major}:{minor} 0 0"))
+            }
+            [place] => ("linear", place.clone()),
+            places => {
                 let chunk = stripe_size.unwrap_or_default();
                 ("striped", format!("{} {chunk} {}", places.len(), places.join(" ")))
             }

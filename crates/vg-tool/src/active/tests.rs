@@ -186,3 +186,30 @@ fn volumes_of_other_types_are_left_to_lvm2() {
     assert!(refused("pool_tdata").contains("part of another"));
     assert!(mappable(&vg, vg.lv("str").unwrap()).is_ok());
 }
+
+#[test]
+fn in_a_clustered_group_what_has_no_write_cache_sends_its_flushes_to_the_sink() {
+    let sysfs = tempfile::tempdir().unwrap();
+    std::fs::create_dir(sysfs.path().join("queue")).unwrap();
+    let (mut world, mut group) = group();
+    world.pvs[0].device.sysfs = sysfs.path().into();
+    let sink = || Ok((7, 5));
+    let line = |world: &World, group: &Group| {
+        let lv = &group.vg.lvs[0];
+        let target = targets(world, group, lv, sink).unwrap().remove(0);
+        (target.kind, target.params)
+    };
+    let (kind, place) = line(&world, &group);
+    assert_eq!(kind, "linear");
+
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/lvm/01-single.vgcfgbackup");
+    let text = std::fs::read_to_string(path).unwrap().replacen("\"RESIZEABLE\",", "\"RESIZEABLE\", \"CLUSTERED\",", 1);
+    group.vg = Rc::new(Vg::parse(text.as_bytes()).unwrap());
+    for (cache, wanted) in [
+        ("write back\n", ("linear".to_owned(), place.clone())),
+        ("write through\n", ("delay".to_owned(), format!("{place} 0 {place} 0 7:5 0 0"))),
+    ] {
+        std::fs::write(sysfs.path().join("queue/write_cache"), cache).unwrap();
+        assert_eq!(line(&world, &group), wanted);
+    }
+}

@@ -138,13 +138,14 @@ impl Layout {
     /// The device is in use, or cannot be written.
     pub fn apply(&self, session: &Session, device: &Device, id: Id) -> Result<()> {
         let name = device.name();
-        crate::active::wipe_signatures(&device.path, &name, session.options.has("yes"), session.say)?;
+        // Nothing is erased before it is certain that nobody uses the device.
         let disk = Disk::open(&device.path, true, true).map_err(|error| match error.raw_os_error() {
             Some(code) if code == nix::errno::Errno::EBUSY as i32 => {
                 Stop::failed(format_args!("Can't open {name} exclusively.  Mounted filesystem?"))
             }
             _ => Stop::failed(format_args!("{name}: {error}")),
         })?;
+        crate::active::wipe_signatures(&device.path, &name, session.options.has("yes"), session.say)?;
         let label = self.label(id, disk.size(), &name)?;
         let cleared = vec![0; usize::try_from(CLEARED).at(&name)?];
         if self.clear {
@@ -264,19 +265,34 @@ fn remove(session: &Session, world: &World, path: &str) -> Result<()> {
     let device = dev::find(&world.devices, path)?;
     let name = device.name();
     let not_removed = format!("{name}: physical volume label not removed.");
-    let at = world
-        .pv_on(device)
-        .or_else(|| world.duplicates.iter().any(|found| found.device == *device).then_some(usize::MAX));
+    // A device that carries the id of another one is the same disk by another name.
+    let found = world.duplicates.iter().find(|found| found.device == *device);
+    let at = match found {
+        Some(duplicate) => world.pvs.iter().position(|pv| pv.label.id == duplicate.label.id),
+        None => world.pv_on(device),
+    };
     let at = at.ok_or_else(|| Stop::failed(format_args!("No PV found on device {name}.")))?;
-    if let Some((group, _)) = world.group_of(at) {
-        let vg = &group.vg.name;
+    let owner = world.group_of(at).map(|(group, _)| group);
+    let owner = owner.or_else(|| world.groups.iter().find(|group| group.outdated.contains(&at)));
+    let used = match owner {
+        Some(group) => Some((
+            format!("PV {name} is used by VG {} so please use vgreduce first.", group.vg.name),
+            format!("of volume group \"{}\"", group.vg.name),
+        )),
+        None if world.pvs[at].label.is_used() => Some((
+            format!("PV {name} is used by a VG but its metadata is missing."),
+            "of an unknown volume group".into(),
+        )),
+        None => None,
+    };
+    if let Some((used, whose)) = used {
         if session.options.count("force") < 2 {
-            return Err(Stop::failed(format_args!("PV {name} is used by VG {vg} so please use vgreduce first."))
+            return Err(Stop::failed(used)
                 .then("(If you are certain you need pvremove, then confirm by using --force twice.)")
                 .then(not_removed));
         }
-        session.say.warning(format_args!("PV {name} is used by VG {vg}."));
-        let question = format!("Really WIPE LABELS from physical volume \"{name}\" of volume group \"{vg}\"?");
+        session.say.warning(used);
+        let question = format!("Really WIPE LABELS from physical volume \"{name}\" {whose}?");
         if !session.options.has("yes") && !ask(question) {
             return Err(Stop::failed(not_removed));
         }

@@ -253,6 +253,8 @@ fn remove(session: &Session, name: &str) -> Result<()> {
     let _hints = Hints::forget();
     let roles = lvm2_format::roles::Roles::of(opened.vg());
     let count = opened.vg().lvs.iter().filter(|lv| roles.is_visible(lv)).count();
+    // Before anything is stopped: a full disk must not leave a group whose locks are all taken.
+    archive::archive(&session.conf, &session.host, opened.vg())?;
     if count > 0 {
         let question =
             format!("Do you really want to remove volume group \"{name}\" containing {count} logical volumes?");
@@ -265,14 +267,16 @@ fn remove(session: &Session, name: &str) -> Result<()> {
             return Err(stop);
         }
     }
-    archive::archive(&session.conf, &session.host, opened.vg())?;
     let visible: Vec<String> = {
         let roles = lvm2_format::roles::Roles::of(opened.vg());
         opened.vg().lvs.iter().filter(|lv| roles.is_visible(lv)).map(|lv| lv.name.clone()).collect()
     };
     let pvs: Vec<usize> = opened.group().devices.iter().flatten().copied().collect();
-    Writer::open(&opened.world, &pvs)?.remove()?;
     let names: Vec<String> = opened.vg().lvs.iter().map(|lv| lv.name.clone()).collect();
+    if let Err(stop) = Writer::open(&opened.world, &pvs).and_then(|mut writer| writer.remove()) {
+        lvremove::release_idle(session, &mut opened, &names)?;
+        return Err(stop);
+    }
     lvremove::release(&mut opened, &names)?;
     archive::forget(&session.conf, opened.vg());
     for lv in visible {

@@ -319,7 +319,11 @@ fn prepare(run: &RunDir, name: &str, start: &Start) -> anyhow::Result<()> {
 
 fn inspect(xl: &Xl, name: &str) -> anyhow::Result<Found> {
     let rows = xl.find(name)?;
-    Ok(if rows.iter().any(|row| row.name == name) {
+    Ok(if let Some(row) = rows.iter().find(|row| row.name == name) {
+        // xl renames it before it lets it run, and may have ended in between.
+        if row.state.contains('p') {
+            xl.unpause(row.id)?;
+        }
         Found::Named
     } else if rows.iter().any(|row| row.name == incoming(name)) {
         Found::Incoming
