@@ -77,3 +77,17 @@ lvm_conf
 fails 0 vg-tool vgs split
 grep -q 'WARNING: VG split seqno 4 on .* differs from the one on' "$tmp/err" || fail "$(cat "$tmp/err")"
 refuses 'differs from the one on' split
+
+# --- a disk in use is not touched: not its first byte is erased before that is known
+truncate -s 32M "$tmp/used.img"
+mkfs.ext4 -q "$tmp/used.img"
+used=$(losetup -f --show "$tmp/used.img")
+cleanup "umount '$tmp/mounted' 2>/dev/null; losetup -d $used"
+disks=$used
+lvm_conf
+mkdir "$tmp/mounted"
+mount -o ro "$used" "$tmp/mounted"
+before=$(head -c 65536 "$used" | cksum)
+fails 5 vg-tool pvcreate -y "$used"
+fails 5 vg-tool vgcreate -c n -y used "$used"
+equal "a mounted disk after pvcreate and vgcreate" "$(head -c 65536 "$used" | cksum)" "$before"
