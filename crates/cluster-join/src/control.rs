@@ -9,6 +9,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::engine::Caller;
 use anyhow::{Context, bail};
 use nines_proto::ctl::{self, Answer, Call, Failure, MAX_CALL, MAX_LINE, Outcome};
 use nix::errno::Errno;
@@ -28,7 +29,7 @@ const FORMER_CLIENTS: Duration = Duration::from_secs(5);
 /// What came over the socket.
 #[derive(Debug)]
 pub enum Heard {
-    Call { connection: u64, call: Call, may_steer: bool },
+    Call { caller: Caller, call: Call },
     Closed { connection: u64 },
 }
 
@@ -47,6 +48,7 @@ pub struct Control {
 struct Connection {
     stream: UnixStream,
     may_steer: bool,
+    uid: u32,
     input: Vec<u8>,
     output: Vec<u8>,
     /// Nothing more is read; it ends when the output is written.
@@ -144,7 +146,8 @@ impl Control {
             stream.set_nonblocking(true)?;
             let peer = getsockopt(&stream, PeerCredentials).context("SO_PEERCRED")?;
             let may_steer = peer.uid() == 0 || peer.uid() == nix::unistd::geteuid().as_raw();
-            let connection = Connection { stream, may_steer, input: Vec::new(), output: Vec::new(), ending: false };
+            let connection =
+                Connection { stream, may_steer, uid: peer.uid(), input: Vec::new(), output: Vec::new(), ending: false };
             self.connections.insert(self.next, connection);
             self.next += 1;
         }
@@ -165,7 +168,14 @@ impl Control {
         while let Some(end) = connection.input.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = connection.input.drain(..=end).collect();
             match serde_json::from_slice::<Call>(&line) {
-                Ok(call) => heard.push(Heard::Call { connection: id, call, may_steer: connection.may_steer }),
+                Ok(call) => heard.push(Heard::Call {
+                    caller: Caller {
+                        connection: id,
+                        may_steer: connection.may_steer,
+                        who: format!("uid {}", connection.uid),
+                    },
+                    call,
+                }),
                 Err(error) => connection.complain(&format!("not a call: {error}")),
             }
         }

@@ -2,7 +2,6 @@
 #![forbid(unsafe_code)]
 
 mod args;
-pub mod conf;
 pub mod control;
 pub mod engine;
 pub mod lock;

@@ -9,6 +9,7 @@ use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
+use cluster_conf::{Conf, MAX_FILE};
 use nines_cli::{Exit, Ready, log};
 use nines_proto::ctl;
 use nines_proto::session::Key;
@@ -18,7 +19,6 @@ use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 use nix::sys::stat::{Mode, umask};
 
-use crate::conf::{Conf, MAX_FILE};
 use crate::control::{Control, Heard};
 use crate::engine::{Action, Engine, Event, Now};
 use crate::log::{Files, Identity};
@@ -185,7 +185,7 @@ impl Daemon {
             }
             for heard in heard {
                 let event = match heard {
-                    Heard::Call { connection, call, may_steer } => Event::Call { connection, call, may_steer },
+                    Heard::Call { caller, call } => Event::Call { caller, call },
                     Heard::Closed { connection } => Event::Closed { connection },
                 };
                 self.engine.step(now, event);

@@ -122,6 +122,7 @@ mod tests {
             generation: 1,
             since: 5,
             sticky: true,
+            session: None,
             offered_to: Some(("n3".into(), 9)),
             note: String::new(),
         };

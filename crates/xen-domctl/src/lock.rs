@@ -63,7 +63,7 @@ impl Cluster {
     /// # Errors
     /// The cluster cannot grant anything now; the lock stays ours.
     pub fn release(&mut self, domain: &str) -> anyhow::Result<()> {
-        let request = Request::Unlock { resource: resource(domain), sticky: true };
+        let request = Request::Unlock { resource: resource(domain), sticky: true, session: None, value: None };
         self.change(request).map(drop).map_err(|error| {
             let later = matches!(error, ClientError::Slow { .. } | ClientError::Broken { .. });
             let hint =

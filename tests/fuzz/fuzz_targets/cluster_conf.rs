@@ -1,7 +1,7 @@
 //! cluster.conf from any bytes; what is accepted keeps the rules the rest relies on.
 #![no_main]
 
-use cluster_join::conf::{Conf, MAX_NODES};
+use cluster_conf::{Conf, MAX_NODES};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use nines_proto::ctl::{Answer, Call, ErrorKind, Failure, LockHolder, MAX_NOTE, MAX_RESOURCE, Request, Value};
 
-use super::{Action, Engine, Now};
+use super::{Action, Caller, Engine, Now};
 use crate::lock::{Holder, Outcome, Owner, Refusal};
 use crate::state::Op;
 
@@ -100,13 +100,13 @@ impl Calls {
 /// What the request is about, where it is about a resource.
 fn resource(request: &Request) -> Option<&str> {
     match request {
-        Request::Status | Request::Locks => None,
         Request::Lock { resource, .. }
         | Request::Convert { resource, .. }
         | Request::Unlock { resource, .. }
         | Request::Offer { resource, .. }
         | Request::Accept { resource, .. }
         | Request::Retract { resource, .. } => Some(resource),
+        _ => None,
     }
 }
 
@@ -124,16 +124,17 @@ fn invalid(request: &Request) -> Option<String> {
 }
 
 impl Engine {
-    fn answer(&mut self, connection: u64, id: u64, result: Result<Value, Failure>) {
+    pub(super) fn answer(&mut self, connection: u64, id: u64, result: Result<Value, Failure>) {
         self.out.push(Action::Answer { connection, answer: Answer { id, outcome: result.into() } });
     }
 
-    fn refuse(&mut self, connection: u64, id: u64, kind: ErrorKind, message: String) {
+    pub(super) fn refuse(&mut self, connection: u64, id: u64, kind: ErrorKind, message: String) {
         self.answer(connection, id, Err(Failure { kind, message, holders: Vec::new() }));
     }
 
-    pub(super) fn call(&mut self, now: Now, connection: u64, call: Call, may_steer: bool) {
+    pub(super) fn call(&mut self, now: Now, caller: &Caller, call: Call) {
         let Call { id, request } = call;
+        let connection = caller.connection;
         match request {
             Request::Status => {
                 let status = self.status(now);
@@ -143,10 +144,25 @@ impl Engine {
                 let locks = self.locks();
                 return self.answer(connection, id, Ok(Value::Locks(locks)));
             }
+            Request::Put { .. }
+            | Request::Delete { .. }
+            | Request::Get { .. }
+            | Request::Keys { .. }
+            | Request::Watch { .. }
+            | Request::Log { .. }
+            | Request::Cancel { .. } => return self.key_call(now, caller, id, &request),
+            Request::Fences
+            | Request::Fence { .. }
+            | Request::FenceAck { .. }
+            | Request::FenceTest { .. }
+            | Request::Unfence { .. } => return self.fence_call(now, caller, id, &request),
+            Request::Conf { .. } | Request::ConfHistory | Request::ConfUpdate { .. } | Request::Leave { .. } => {
+                return self.conf_call(now, caller, id, &request);
+            }
             _ => {}
         }
         let name = resource(&request).unwrap_or_default().to_owned();
-        let refusal = if !may_steer {
+        let refusal = if !caller.may_steer {
             Some((ErrorKind::Denied, format!("{name}: only root and cluster-join's own user may change locks")))
         } else if let Some(message) = invalid(&request) {
             Some((ErrorKind::Invalid, message))
@@ -165,16 +181,15 @@ impl Engine {
         }
         let owner = |sticky: bool| (!sticky).then_some(connection);
         let (op, wait_ms) = match request {
-            Request::Status | Request::Locks => return,
-            Request::Lock { resource, mode, wait_ms, sticky, note } => {
+            Request::Lock { resource, mode, wait_ms, sticky, note, .. } => {
                 let now_or_never = wait_ms == Some(0);
                 (Op::Lock { resource, connection: owner(sticky), mode, now_or_never, note }, wait_ms)
             }
-            Request::Convert { resource, mode, wait_ms, sticky } => {
+            Request::Convert { resource, mode, wait_ms, sticky, .. } => {
                 let now_or_never = wait_ms == Some(0);
                 (Op::Convert { resource, connection: owner(sticky), mode, now_or_never }, wait_ms)
             }
-            Request::Unlock { resource, sticky } => (Op::Unlock { resource, connection: owner(sticky) }, Some(0)),
+            Request::Unlock { resource, sticky, .. } => (Op::Unlock { resource, connection: owner(sticky) }, Some(0)),
             Request::Offer { resource, to } => match self.conf.nodes.iter().find(|node| node.name == to) {
                 Some(node) => (Op::Offer { resource, to: node.id }, Some(0)),
                 None => {
@@ -184,6 +199,7 @@ impl Engine {
             },
             Request::Accept { resource, offer } => (Op::Accept { resource, offer }, Some(0)),
             Request::Retract { resource, offer } => (Op::Retract { resource, offer }, Some(0)),
+            _ => return,
         };
         if wait_ms == Some(0)
             && let Some(reason) = self.blocked(now)
@@ -357,6 +373,7 @@ impl Engine {
                 generation: holder.generation,
                 since: holder.since,
                 sticky: holder.owner.connection.is_none(),
+                session: None,
                 offered_to: holder.offered.map(|offer| (self.conf.name_of(offer.to), offer.number)),
                 note: holder.note.clone(),
             })

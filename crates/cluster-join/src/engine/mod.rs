@@ -7,17 +7,20 @@
 //! ```
 
 mod calls;
+mod fencing;
+mod keys;
+mod membership;
 mod peers;
 mod ready;
 mod status;
 
 use std::collections::{BTreeMap, VecDeque};
 
+use cluster_conf::Conf;
 use nines_proto::ctl::{Answer, Call};
 use raft::eraftpb::{ConfState, Entry, Message, MessageType};
 use raft::{Config, RawNode, Ready, StateRole};
 
-use crate::conf::Conf;
 use crate::log::{Identity, Loaded, Store};
 use crate::peer::{Hello, Peer};
 use crate::state::{Command, Effect, State};
@@ -33,6 +36,15 @@ pub struct Now {
     pub unix: u64,
 }
 
+/// Who calls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    pub connection: u64,
+    pub may_steer: bool,
+    /// For the audit log: `uid 0`.
+    pub who: String,
+}
+
 /// What happens to a node.
 #[derive(Debug)]
 pub enum Event {
@@ -45,7 +57,7 @@ pub enum Event {
     /// Something arrived over it.
     Message { link: u64, node: u64, bytes: Vec<u8> },
     /// A client on this host asks for something; only one that `may_steer` changes anything.
-    Call { connection: u64, call: Call, may_steer: bool },
+    Call { caller: Caller, call: Call },
     /// A client's connection closed.
     Closed { connection: u64 },
     /// The daemon is about to end.
@@ -288,7 +300,7 @@ impl Engine {
                     self.message(node, &bytes);
                 }
             }
-            Event::Call { connection, call, may_steer } => self.call(now, connection, call, may_steer),
+            Event::Call { caller, call } => self.call(now, &caller, call),
             Event::Closed { connection } => self.closed(now, connection),
             Event::Stop => self.stop(),
         }

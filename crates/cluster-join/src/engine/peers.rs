@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use raft::ProgressState;
 
 use super::{Action, Engine, Now};
-use crate::conf::Conf;
 use crate::peer::{Hello, Peer as Message};
 use crate::state::Command;
+use cluster_conf::Conf;
 use nines_proto::ctl::utc;
 
 #[derive(Debug, Default)]

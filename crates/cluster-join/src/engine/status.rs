@@ -1,6 +1,8 @@
 //! What a client is told of the cluster and its locks.
 
-use nines_proto::ctl::{LockState, Member, MemberState, Status, VERSION};
+use std::collections::BTreeMap;
+
+use nines_proto::ctl::{LockState, Member, MemberState, Role, Status, VERSION};
 
 use super::{Engine, Now};
 
@@ -32,6 +34,8 @@ impl Engine {
             applied: self.applied(),
             members: self.conf.nodes.iter().map(|node| self.member(now, node.id, reason.is_none())).collect(),
             reason,
+            notes: Vec::new(),
+            counters: BTreeMap::new(),
         }
     }
 
@@ -55,6 +59,8 @@ impl Engine {
             address: self.addresses.get(&id).cloned().unwrap_or_default(),
             votes: node.map_or(0, |node| node.votes),
             state,
+            role: if node.is_some_and(|node| node.votes > 0) { Role::Voter } else { Role::Learner },
+            links: Vec::new(),
             since,
             incarnation: record.map_or(0, |member| member.incarnation),
             boot: record.map(|member| member.boot.clone()).unwrap_or_default(),

@@ -36,7 +36,7 @@ impl Table {
             if grant.mode == mode {
                 // It has been told to a second caller: the first one's call can no longer take it back.
                 (grant.seq, grant.before) = (0, None);
-                return Some(Ok(Value::Granted { generation: grant.generation }));
+                return Some(Ok(Value::Granted { generation: grant.generation, value: None }));
             }
             let message = format!("{name}: held in {} already: convert it to {mode}", grant.mode);
             return Some(Err(Refusal::new(ErrorKind::Invalid, message)));
@@ -89,7 +89,7 @@ impl Table {
             accepted: None,
         };
         self.resources.entry(name.to_owned()).or_default().granted.push(grant);
-        Some(Ok(Value::Granted { generation }))
+        Some(Ok(Value::Granted { generation, value: None }))
     }
 
     /// Changes the mode of a lock that is held. A note is kept from the lock.
@@ -114,11 +114,14 @@ impl Table {
             return Some(Err(Refusal::new(ErrorKind::Busy, format!("{name}: a conversion of it is under way"))));
         }
         if held == mode {
-            return Some(Ok(Value::Granted { generation }));
+            return Some(Ok(Value::Granted { generation, value: None }));
         }
         let free = resource.converting.is_empty() && resource.admits(owner, mode);
         if held.is_down_conversion_to(mode) || free {
-            return Some(Ok(Value::Granted { generation: self.convert_grant(name, owner, mode, asked.seq) }));
+            return Some(Ok(Value::Granted {
+                generation: self.convert_grant(name, owner, mode, asked.seq),
+                value: None,
+            }));
         }
         let holders = resource.in_the_way(owner, mode);
         if asked.now_or_never {
@@ -295,7 +298,10 @@ impl Table {
                 });
                 (next.owner, next.seq, self.generation)
             };
-            decided.push(Decided { call: CallId { node: owner.node, seq }, result: Ok(Value::Granted { generation }) });
+            decided.push(Decided {
+                call: CallId { node: owner.node, seq },
+                result: Ok(Value::Granted { generation, value: None }),
+            });
         }
         self.drop_if_empty(name);
     }

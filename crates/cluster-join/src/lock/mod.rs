@@ -244,7 +244,7 @@ impl Table {
     #[must_use]
     pub fn outcome(&self, resource: &str, owner: Owner, mode: Mode, seq: u64) -> Outcome {
         if let Some(grant) = self.grant(resource, owner).filter(|grant| grant.mode == mode) {
-            return Outcome::Is(Value::Granted { generation: grant.generation });
+            return Outcome::Is(Value::Granted { generation: grant.generation, value: None });
         }
         let waits = |wait: &Wait| wait.owner == owner && wait.seq == seq;
         match self.resources.get(resource) {
@@ -267,7 +267,7 @@ impl Table {
     pub fn accepted(&self, resource: &str, owner: Owner, number: u64) -> Outcome {
         match self.grant(resource, owner) {
             Some(grant) if grant.accepted == Some(number) => {
-                Outcome::Is(Value::Granted { generation: grant.generation })
+                Outcome::Is(Value::Granted { generation: grant.generation, value: None })
             }
             _ => Outcome::Isnt,
         }

@@ -38,7 +38,7 @@ impl Table {
         let resource = self.resources.get_mut(name).ok_or_else(gone)?;
         if let Some(grant) = resource.granted_to(owner) {
             if grant.accepted == Some(number) {
-                return Ok(Value::Granted { generation: grant.generation });
+                return Ok(Value::Granted { generation: grant.generation, value: None });
             }
             return Err(Refusal::new(ErrorKind::Invalid, format!("{name}: held by this host already")));
         }
@@ -55,13 +55,13 @@ impl Table {
         for seq in waited {
             self.count -= 1;
             let call = super::CallId { node: owner.node, seq };
-            decided.push(Decided { call, result: Ok(Value::Granted { generation: next }) });
+            decided.push(Decided { call, result: Ok(Value::Granted { generation: next, value: None }) });
         }
         // The giver's place goes with the lock, and so does a conversion it still waited for.
         self.release(name, giver, decided);
         self.forget_moved(giver, owner, name);
         self.serve(name, time, decided);
-        Ok(Value::Granted { generation: next })
+        Ok(Value::Granted { generation: next, value: None })
     }
 
     /// Withdraws an offer.

@@ -44,7 +44,7 @@ impl Story {
     fn answer(&self, seq: u64) -> Option<Result<u64, ErrorKind>> {
         let mut found = self.decided.iter().filter(|decided| decided.call.seq == seq);
         let answer = found.next().map(|decided| match &decided.result {
-            Ok(Value::Granted { generation }) => Ok(*generation),
+            Ok(Value::Granted { generation, value: None }) => Ok(*generation),
             Ok(other) => panic!("{other:?}"),
             Err(refusal) => Err(refusal.kind),
         });
@@ -183,7 +183,7 @@ fn an_offered_lock_has_one_owner_at_every_moment() {
     let decided = &mut story.decided;
     assert_eq!(story.table.accept("r", host(3), offer, 4, decided).unwrap_err().kind, ErrorKind::NotHeld);
     let taken = story.table.accept("r", host(2), offer, 4, decided);
-    assert!(matches!(taken, Ok(Value::Granted { generation }) if generation > offer));
+    assert!(matches!(taken, Ok(Value::Granted { generation, value: None }) if generation > offer));
     assert_eq!(story.table.accept("r", host(2), offer, 4, decided), taken, "accepting twice is accepting once");
     assert_eq!(story.table.retract("r", host(1), offer).unwrap_err().kind, ErrorKind::NotHeld);
     assert_eq!(story.modes(), [(host(2), Mode::Ex)]);

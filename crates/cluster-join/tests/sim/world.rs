@@ -1,10 +1,9 @@
 //! The machines: engines, disks, cables and clients, driven by one generator of numbers.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::time::Duration;
 
-use cluster_join::conf::{ClusterNode, Conf};
-use cluster_join::engine::{Action, Engine, Event, LogLength, Now};
+use cluster_conf::{ClusterNode, Conf};
+use cluster_join::engine::{Action, Caller, Engine, Event, LogLength, Now};
 use cluster_join::log::{Identity, Loaded, Write, decode_snapshot, header, recover};
 use nines_proto::ctl::{Answer, Call, ErrorKind, Mode, Outcome, Request, Value};
 
@@ -106,19 +105,13 @@ pub struct World {
 
 const RESOURCES: u64 = 3;
 
+fn caller(connection: u64) -> Caller {
+    Caller { connection, may_steer: true, who: "uid 0".into() }
+}
+
 impl World {
     pub fn new(seed: u64, count: usize, faults: Faults) -> Self {
-        let nodes = (1..=count as u64).map(|id| ClusterNode { id, name: format!("n{id}"), votes: 1 }).collect();
-        let conf = Conf {
-            name: "sim".into(),
-            version: 1,
-            nodes,
-            token: Duration::from_millis(1000),
-            port: 1,
-            two_node: false,
-            keyfile: None,
-            warnings: vec![],
-        };
+        let conf = Conf::plain("sim", (1..=count as u64).map(|id| ClusterNode::plain(id, format!("n{id}"))).collect());
         let mut world = Self {
             seed,
             random: Random(seed),
@@ -404,8 +397,8 @@ impl World {
         node.next_connection += 1;
         let client = Client { resource: resource.clone(), mode, sticky, does: Does::Asking };
         node.clients.insert(connection, client);
-        let request = Request::Lock { resource, mode, wait_ms, sticky, note: String::new() };
-        self.step(id, Event::Call { connection, call: Call { id: 1, request }, may_steer: true });
+        let request = Request::Lock { resource, mode, wait_ms, sticky, session: None, note: String::new() };
+        self.step(id, Event::Call { caller: caller(connection), call: Call { id: 1, request } });
     }
 
     fn give_back(&mut self, id: u64, connection: u64, number: u64) {
@@ -416,8 +409,8 @@ impl World {
         if sticky {
             self.sticky.remove(&(id, resource.clone()));
         }
-        let call = Call { id: 2, request: Request::Unlock { resource, sticky } };
-        self.step(id, Event::Call { connection, call, may_steer: true });
+        let call = Call { id: 2, request: Request::Unlock { resource, sticky, session: None, value: None } };
+        self.step(id, Event::Call { caller: caller(connection), call });
     }
 
     fn hang_up(&mut self, id: u64, connection: u64) {
@@ -434,7 +427,7 @@ impl World {
         let Some(client) = self.node(id).clients.get_mut(&connection) else { return };
         let (resource, mode, sticky) = (client.resource.clone(), client.mode, client.sticky);
         match (client.does, answer.outcome) {
-            (Does::Asking, Outcome::Ok(Value::Granted { generation })) => {
+            (Does::Asking, Outcome::Ok(Value::Granted { generation, .. })) => {
                 let held = Held { node: id, resource: resource.clone(), mode, generation };
                 let number = self.check.granted(held, sticky);
                 if let Some(client) = self.node(id).clients.get_mut(&connection) {
@@ -496,8 +489,9 @@ impl World {
                 if let Some(number) = self.sticky.remove(&(id, resource.clone())) {
                     self.check.released(number);
                 }
-                let call = Call { id: 9, request: Request::Unlock { resource, sticky: true } };
-                self.step(id, Event::Call { connection: 0, call, may_steer: true });
+                let call =
+                    Call { id: 9, request: Request::Unlock { resource, sticky: true, session: None, value: None } };
+                self.step(id, Event::Call { caller: caller(0), call });
             }
             let applied: BTreeSet<u64> =
                 self.nodes.iter().map(|node| node.engine.as_ref().unwrap().applied()).collect();

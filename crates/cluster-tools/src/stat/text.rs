@@ -27,6 +27,9 @@ pub fn status(out: &mut impl Write, status: &Status) -> io::Result<()> {
             MemberState::Member => "member",
             MemberState::Lost => "lost",
             MemberState::Absent => "absent",
+            MemberState::Left => "left",
+            MemberState::Fenced => "fenced",
+            MemberState::Held => "held",
         };
         writeln!(
             out,

@@ -5,7 +5,10 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{LockHolder, LockState, Status};
+use super::{
+    AuditRecord, ConfEntry, ConfStored, FenceTested, Fences, KeyEntry, KeyEvent, KeyOwner, LockHolder, LockState,
+    Status,
+};
 
 /// One line from a client.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +38,10 @@ pub enum Request {
         /// a sticky lock this host holds in the same mode answers with the same generation.
         #[serde(default)]
         sticky: bool,
+        /// A sticky lock's name among those of this host: locks of different sessions are
+        /// different owners'.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        session: Option<String>,
         /// Shown to whoever is refused because of this lock: a pid and a command, say.
         #[serde(default)]
         note: String,
@@ -47,12 +54,22 @@ pub enum Request {
         wait_ms: Option<u64>,
         #[serde(default)]
         sticky: bool,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        session: Option<String>,
+        /// The lock's value block, written when a holder in PW or EX gives up that mode.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        value: Option<String>,
     },
     /// Give a lock back.
     Unlock {
         resource: String,
         #[serde(default)]
         sticky: bool,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        session: Option<String>,
+        /// As for `convert`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        value: Option<String>,
     },
     /// Offer a sticky lock to the host `to`. It stays ours until that host accepts.
     Offer { resource: String, to: String },
@@ -61,6 +78,84 @@ pub enum Request {
     Accept { resource: String, offer: u64 },
     /// Withdraw an offer. Fails with [`ErrorKind::NotHeld`] when it was accepted before.
     Retract { resource: String, offer: u64 },
+    /// Withdraw the call `call` of this connection, which waits: it is answered with
+    /// [`ErrorKind::Cancelled`] unless it was granted before.
+    Cancel { call: u64 },
+    /// Set a key. `if_revision` is what its revision must be now, 0 = there must be no such key.
+    Put {
+        key: String,
+        value: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        if_revision: Option<u64>,
+        #[serde(default)]
+        owner: KeyOwner,
+    },
+    /// Delete a key.
+    Delete {
+        key: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        if_revision: Option<u64>,
+    },
+    /// A key's value. `stale` answers from what this host has seen, quorate or not.
+    Get {
+        key: String,
+        #[serde(default)]
+        stale: bool,
+    },
+    /// All keys that begin with `prefix`.
+    Keys {
+        prefix: String,
+        #[serde(default)]
+        stale: bool,
+    },
+    /// The changes of keys that begin with `prefix` behind revision `after`, as soon as there is
+    /// one; refused with [`ErrorKind::Gone`] when some of them are no longer kept.
+    Watch { prefix: String, after: u64 },
+    /// Audit records behind number `after`; with `wait`, as soon as there is one.
+    Log {
+        #[serde(default)]
+        after: u64,
+        #[serde(default)]
+        wait: bool,
+    },
+    /// Fencing: pending, past, and what each node can be fenced with.
+    Fences,
+    /// Have a node fenced. Answered when it has happened.
+    Fence { node: String, why: String },
+    /// Say that the run `incarnation` of a node is certainly off, for the pending operation
+    /// `operation`. `newest` is for a node that starts alone: its own log is the newest there is.
+    FenceAck {
+        node: String,
+        operation: u64,
+        incarnation: u64,
+        #[serde(default)]
+        newest: bool,
+    },
+    /// Ask a node's fence devices for its status; `really` has them switch it off and on.
+    FenceTest {
+        node: String,
+        #[serde(default)]
+        really: bool,
+    },
+    /// Run a node's unfence devices and let it join again where it was held.
+    Unfence { node: String },
+    /// The configuration, or the one of `version` if it is still kept.
+    Conf {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        version: Option<u32>,
+    },
+    /// The configurations that are kept, oldest first, without their texts.
+    ConfHistory,
+    /// Make this text the configuration. Answered when every member has it on its disk.
+    ConfUpdate { text: String },
+    /// Leave the cluster in an orderly way: nobody fences this host. `remove` takes it out of the
+    /// configuration as well, `force` gives back what it holds first. The daemon ends.
+    Leave {
+        #[serde(default)]
+        remove: bool,
+        #[serde(default)]
+        force: bool,
+    },
 }
 
 /// One line to a client.
@@ -107,10 +202,45 @@ pub enum Value {
     /// A lock is held; larger generations were granted later.
     Granted {
         generation: u64,
+        /// The resource's value block: 64 hexadecimal digits, and whether it can be trusted: not
+        /// after a holder in PW or EX died.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        value: Option<(String, bool)>,
     },
     /// The offer's number, for `accept` and `retract`.
     Offered {
         offer: u64,
+    },
+    /// A key was changed.
+    Revision {
+        revision: u64,
+    },
+    /// A key, if there is one, at this revision of the key space.
+    Key {
+        revision: u64,
+        entry: Option<KeyEntry>,
+    },
+    Keys {
+        revision: u64,
+        entries: Vec<KeyEntry>,
+    },
+    /// Go on watching behind `revision`.
+    Events {
+        revision: u64,
+        events: Vec<KeyEvent>,
+    },
+    Log(Vec<AuditRecord>),
+    Fences(Fences),
+    /// The fencing that was asked for has been done.
+    Fenced {
+        operation: u64,
+    },
+    Tested(FenceTested),
+    Conf(ConfEntry),
+    ConfHistory(Vec<ConfEntry>),
+    Updated {
+        version: u32,
+        nodes: Vec<ConfStored>,
     },
     /// Done, nothing to tell.
     Done {},
@@ -153,6 +283,16 @@ pub enum ErrorKind {
     Stopping,
     /// The caller may look but not steer.
     Denied,
+    /// The call was cancelled.
+    Cancelled,
+    /// A key has another revision, or a configuration another version, than the caller expected.
+    Changed,
+    /// What was asked for is no longer kept.
+    Gone,
+    /// No such key, node, version or operation.
+    Unknown,
+    /// The holder would wait for itself.
+    Deadlock,
 }
 
 /// Lock modes, weakest first; the VMS lock manager's names and numbers (kernel `dlmconstants.h`).
@@ -258,7 +398,7 @@ mod tests {
     fn lines_read_as_an_admin_would_type_them() {
         let call: Call =
             serde_json::from_str(r#"{"id":1,"op":"lock","resource":"V_vg","mode":"EX","wait_ms":0}"#).unwrap();
-        let Request::Lock { resource, mode, wait_ms, sticky, note } = call.request else { panic!("{call:?}") };
+        let Request::Lock { resource, mode, wait_ms, sticky, note, .. } = call.request else { panic!("{call:?}") };
         assert_eq!((resource.as_str(), mode, wait_ms, sticky, note.as_str()), ("V_vg", Mode::Ex, Some(0), false, ""));
         let call: Call = serde_json::from_str(r#"{"op":"status","id":7}"#).unwrap();
         assert_eq!(call, Call { id: 7, request: Request::Status });
@@ -266,7 +406,7 @@ mod tests {
 
     #[test]
     fn answers_carry_ok_or_error() {
-        let answer = Answer { id: 3, outcome: Ok(Value::Granted { generation: 9 }).into() };
+        let answer = Answer { id: 3, outcome: Ok(Value::Granted { generation: 9, value: None }).into() };
         let line = serde_json::to_string(&answer).unwrap();
         assert_eq!(line, r#"{"id":3,"ok":{"granted":{"generation":9}}}"#);
         assert_eq!(serde_json::from_str::<Answer>(&line).unwrap(), answer);

@@ -135,7 +135,14 @@ impl Client {
     /// # Errors
     /// As [`Client::call`].
     pub fn lock(&mut self, resource: &str, mode: Mode, wait_ms: Option<u64>, note: &str) -> Result<u64, ClientError> {
-        self.granted(Request::Lock { resource: resource.into(), mode, wait_ms, sticky: false, note: note.into() })
+        self.granted(Request::Lock {
+            resource: resource.into(),
+            mode,
+            wait_ms,
+            sticky: false,
+            session: None,
+            note: note.into(),
+        })
     }
 
     /// Takes a lock for this host, which keeps it after the connection closes.
@@ -149,7 +156,14 @@ impl Client {
         wait_ms: Option<u64>,
         note: &str,
     ) -> Result<u64, ClientError> {
-        self.granted(Request::Lock { resource: resource.into(), mode, wait_ms, sticky: true, note: note.into() })
+        self.granted(Request::Lock {
+            resource: resource.into(),
+            mode,
+            wait_ms,
+            sticky: true,
+            session: None,
+            note: note.into(),
+        })
     }
 
     /// Changes the mode of a lock this host keeps.
@@ -157,13 +171,20 @@ impl Client {
     /// # Errors
     /// As [`Client::call`].
     pub fn convert_sticky(&mut self, resource: &str, mode: Mode, wait_ms: Option<u64>) -> Result<u64, ClientError> {
-        self.granted(Request::Convert { resource: resource.into(), mode, wait_ms, sticky: true })
+        self.granted(Request::Convert {
+            resource: resource.into(),
+            mode,
+            wait_ms,
+            sticky: true,
+            session: None,
+            value: None,
+        })
     }
 
     /// # Errors
     /// As [`Client::call`].
     pub fn unlock(&mut self, resource: &str) -> Result<(), ClientError> {
-        self.done(Request::Unlock { resource: resource.into(), sticky: false })
+        self.done(Request::Unlock { resource: resource.into(), sticky: false, session: None, value: None })
     }
 
     /// [`Client::unlock`] that gives up waiting for the answer after `deadline`.
@@ -171,7 +192,10 @@ impl Client {
     /// # Errors
     /// As [`Client::call`].
     pub fn unlock_within(&mut self, resource: &str, deadline: Duration) -> Result<(), ClientError> {
-        match self.call(Request::Unlock { resource: resource.into(), sticky: false }, Some(deadline))? {
+        match self.call(
+            Request::Unlock { resource: resource.into(), sticky: false, session: None, value: None },
+            Some(deadline),
+        )? {
             Value::Done {} => Ok(()),
             other => Err(self.unexpected(&other)),
         }
@@ -180,7 +204,7 @@ impl Client {
     /// # Errors
     /// As [`Client::call`].
     pub fn unlock_sticky(&mut self, resource: &str) -> Result<(), ClientError> {
-        self.done(Request::Unlock { resource: resource.into(), sticky: true })
+        self.done(Request::Unlock { resource: resource.into(), sticky: true, session: None, value: None })
     }
 
     /// Offers a sticky lock to the host `to`; answers the offer's number.
@@ -212,7 +236,7 @@ impl Client {
 
     fn granted(&mut self, request: Request) -> Result<u64, ClientError> {
         match self.call(request, None)? {
-            Value::Granted { generation } => Ok(generation),
+            Value::Granted { generation, .. } => Ok(generation),
             other => Err(self.unexpected(&other)),
         }
     }

@@ -9,12 +9,16 @@ use std::path::{Path, PathBuf};
 
 mod call;
 mod client;
+mod fences;
+mod keys;
 mod status;
 mod utc;
 
 pub use call::{Answer, Call, ErrorKind, Failure, Mode, Outcome, Request, Value};
 pub use client::{Client, ClientError};
-pub use status::{LockHolder, LockState, Member, MemberState, Status};
+pub use fences::{FenceEnd, FenceNode, FenceOperation, FenceTested, Fences};
+pub use keys::{AuditRecord, ConfEntry, ConfStored, KeyEntry, KeyEvent, KeyOwner, MAX_KEY, MAX_VALUE};
+pub use status::{LinkState, LockHolder, LockState, Member, MemberState, Note, Role, Status};
 pub use utc::utc;
 
 /// Version of the conversation; `status` answers with it, and it grows when a field changes its

@@ -110,7 +110,9 @@ fn destination<'a>(members: &'a [Member], own: &str, node: &str) -> Result<&'a M
         _ if node == own => Err(No(format!("{node}: is this host"))),
         MemberState::Member => Ok(member),
         MemberState::Lost => Err(No(format!("{node}: is lost"))),
-        MemberState::Absent => Err(No(format!("{node}: has not joined the cluster"))),
+        MemberState::Absent | MemberState::Left => Err(No(format!("{node}: has not joined the cluster"))),
+        MemberState::Fenced => Err(No(format!("{node}: was fenced and has not returned"))),
+        MemberState::Held => Err(No(format!("{node}: is not let into the cluster: see cluster-stat"))),
     }
 }
 
@@ -148,7 +150,18 @@ mod tests {
 
     fn member(name: &str, state: MemberState) -> Member {
         let (address, boot) = ("127.0.0.1:5405".into(), String::new());
-        Member { id: 1, name: name.into(), address, votes: 1, state, since: None, incarnation: 1, boot }
+        Member {
+            id: 1,
+            name: name.into(),
+            address,
+            votes: 1,
+            state,
+            role: nines_proto::ctl::Role::Voter,
+            links: Vec::new(),
+            since: None,
+            incarnation: 1,
+            boot,
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! so that a file that has been in use for years still starts. Malformed XML and values that
 //! contradict each other stop.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
@@ -13,6 +13,8 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use roxmltree::{Attribute, Document, Node};
+
+use crate::fence::{Device, FenceDaemon, Method, Watchdog};
 
 /// Longest cluster name: gfs2 lock tables and the kernel's DLM take no longer one.
 const MAX_NAME: usize = 15;
@@ -36,6 +38,8 @@ pub struct Conf {
     pub port: u16,
     pub two_node: bool,
     pub keyfile: Option<PathBuf>,
+    pub fence_daemon: FenceDaemon,
+    pub watchdog: Option<Watchdog>,
     /// What was not understood, one line each with its position.
     pub warnings: Vec<String>,
 }
@@ -47,6 +51,23 @@ pub struct ClusterNode {
     pub name: String,
     /// 1, or 0 for a node that follows without being counted.
     pub votes: u32,
+    /// The node's address on the second network, if there is one.
+    pub altname: Option<String>,
+    /// It votes and runs nothing: no lock is ever granted to it.
+    pub witness: bool,
+    /// In the order in which they are tried.
+    pub methods: Vec<Method>,
+    /// Run by the node itself before it joins.
+    pub unfence: Vec<Device>,
+}
+
+impl ClusterNode {
+    /// A node with one vote and nothing else said about it.
+    #[must_use]
+    pub fn plain(id: u64, name: impl Into<String>) -> Self {
+        let (methods, unfence) = (Vec::new(), Vec::new());
+        Self { id, name: name.into(), votes: 1, altname: None, witness: false, methods, unfence }
+    }
 }
 
 /// What is wrong with the file and where, as `file:line:column: what`.
@@ -59,6 +80,29 @@ pub struct ConfError {
 }
 
 impl Conf {
+    /// A configuration with these nodes and nothing else said.
+    #[must_use]
+    pub fn plain(name: impl Into<String>, nodes: Vec<ClusterNode>) -> Self {
+        Self {
+            name: name.into(),
+            version: 1,
+            nodes,
+            token: Duration::from_millis(TOKEN_MS),
+            port: PORT,
+            two_node: false,
+            keyfile: None,
+            fence_daemon: FenceDaemon::default(),
+            watchdog: None,
+            warnings: Vec::new(),
+        }
+    }
+
+    /// The node with this id.
+    #[must_use]
+    pub fn node(&self, id: u64) -> Option<&ClusterNode> {
+        self.nodes.iter().find(|node| node.id == id)
+    }
+
     /// Reads the text of the file called `file`.
     ///
     /// # Errors
@@ -137,8 +181,8 @@ struct Reader<'a, 'input> {
 }
 
 /// Sections of the old suite that this program does not act on and that do no harm unread.
-const ELSEWHERE: [&str; 10] =
-    ["fence_daemon", "fence_xvmd", "dlm", "gfs_controld", "group", "logging", "rm", "clvmd", "uidgid", "fencedevices"];
+const ELSEWHERE: [&str; 9] =
+    ["fence_xvmd", "dlm", "gfs_controld", "group", "logging", "rm", "clvmd", "uidgid", "fencedevices"];
 
 impl<'a, 'input> Reader<'a, 'input> {
     fn error(&self, at: usize, what: impl fmt::Display) -> ConfError {
@@ -202,27 +246,20 @@ impl<'a, 'input> Reader<'a, 'input> {
         }
         self.required(root, "config_version")?;
         let version = self.number(root, "config_version", "a number above 0", |n| *n > 0)?.unwrap_or(1);
-        let mut conf = Conf {
-            name,
-            version,
-            nodes: Vec::new(),
-            token: Duration::from_millis(TOKEN_MS),
-            port: PORT,
-            two_node: false,
-            keyfile: None,
-            warnings: Vec::new(),
-        };
+        let mut conf = Conf { version, ..Conf::plain(name, Vec::new()) };
         let mut seen = BTreeSet::new();
         let (mut cman, mut nodes) = (None, None);
         for child in root.children().filter(Node::is_element) {
             let tag = child.tag_name().name();
-            if !seen.insert(tag) && ["cman", "totem", "clusternodes"].contains(&tag) {
+            if !seen.insert(tag) && ["cman", "totem", "clusternodes", "fence_daemon", "watchdog"].contains(&tag) {
                 return Err(self.node_error(child, format!("a second <{tag}>")));
             }
             match tag {
                 "cman" => cman = Some(child),
                 "clusternodes" => nodes = Some(child),
                 "totem" => self.totem(child, &mut conf)?,
+                "fence_daemon" => self.fence_daemon(child, &mut conf)?,
+                "watchdog" => self.watchdog(child, &mut conf)?,
                 "quorumd" => {
                     self.warn(child.range().start, "<quorumd>: a quorum disk is not used; only the nodes' votes count");
                 }
@@ -245,6 +282,42 @@ impl<'a, 'input> Reader<'a, 'input> {
         if let Some(token) = self.number(node, "token", "100 to 60000 milliseconds", fits)? {
             conf.token = Duration::from_millis(token);
         }
+        Ok(())
+    }
+
+    fn fence_daemon(&mut self, node: Node<'a, 'input>, conf: &mut Conf) -> Result<(), ConfError> {
+        let known =
+            ["post_join_delay", "post_fail_delay", "clean_start", "override_time", "override_path", "skip_undefined"];
+        self.unknown_attributes(node, &known);
+        let seconds = "0 to 3600 seconds";
+        let fits = |seconds: &u64| *seconds <= 3600;
+        let joins = |seconds: &i64| (-1..=3600).contains(seconds);
+        if let Some(delay) = self.number(node, "post_join_delay", "-1 (for ever) or 0 to 3600 seconds", joins)? {
+            conf.fence_daemon.post_join_delay = u64::try_from(delay).ok().map(Duration::from_secs);
+        }
+        if let Some(delay) = self.number(node, "post_fail_delay", seconds, fits)? {
+            conf.fence_daemon.post_fail_delay = Duration::from_secs(delay);
+        }
+        if let Some(time) = self.number(node, "override_time", seconds, fits)? {
+            conf.fence_daemon.override_time = Duration::from_secs(time);
+        }
+        conf.fence_daemon.clean_start = self.number(node, "clean_start", "0 or 1", |flag: &u8| *flag <= 1)? == Some(1);
+        Ok(())
+    }
+
+    fn watchdog(&mut self, node: Node<'a, 'input>, conf: &mut Conf) -> Result<(), ConfError> {
+        self.unknown_attributes(node, &["device", "timeout", "quorum_grace"]);
+        let device = node.attribute("device").unwrap_or("/dev/watchdog");
+        if !device.starts_with('/') {
+            return Err(self.node_error(node, format!("device=`{device}' of <watchdog> is not an absolute path")));
+        }
+        let timeout = self.number(node, "timeout", "2 to 3600 seconds", |n: &u64| (2..=3600).contains(n))?.unwrap_or(5);
+        let grace = self.number(node, "quorum_grace", "0 to 3600 seconds", |n: &u64| *n <= 3600)?.unwrap_or(0);
+        conf.watchdog = Some(Watchdog {
+            device: device.into(),
+            timeout: Duration::from_secs(timeout),
+            quorum_grace: Duration::from_secs(grace),
+        });
         Ok(())
     }
 
@@ -309,7 +382,7 @@ impl<'a, 'input> Reader<'a, 'input> {
         &mut self,
         list: Node<'a, 'input>,
         conf: &mut Conf,
-        devices: &BTreeSet<&str>,
+        devices: &BTreeMap<&'a str, Node<'a, 'input>>,
     ) -> Result<(), ConfError> {
         let mut with_id = 0;
         for node in list.children().filter(Node::is_element) {
@@ -317,7 +390,7 @@ impl<'a, 'input> Reader<'a, 'input> {
                 self.warn(node.range().start, format!("<{}> is not known and not used", node.tag_name().name()));
                 continue;
             }
-            self.unknown_attributes(node, &["name", "nodeid", "votes", "weight"]);
+            self.unknown_attributes(node, &["name", "nodeid", "votes", "weight", "witness"]);
             let name = self.required(node, "name")?;
             if name.len() > 253 || !name.chars().all(|c| c.is_ascii_graphic()) {
                 return Err(self.node_error(node, format!("`{name}' is not a host name or address")));
@@ -337,8 +410,10 @@ impl<'a, 'input> Reader<'a, 'input> {
             {
                 return Err(self.node_error(node, format!("`{name}' has the nodeid {id} of `{}'", other.name)));
             }
-            self.clusternode(node, devices)?;
-            conf.nodes.push(ClusterNode { id, name: name.into(), votes });
+            let witness = self.number(node, "witness", "0 or 1", |flag: &u8| *flag <= 1)? == Some(1);
+            let mut known = ClusterNode { votes, witness, ..ClusterNode::plain(id, name) };
+            self.clusternode(node, devices, &mut known)?;
+            conf.nodes.push(known);
             if conf.nodes.len() > MAX_NODES {
                 return Err(self.node_error(node, format!("more than {MAX_NODES} nodes")));
             }
@@ -353,30 +428,69 @@ impl<'a, 'input> Reader<'a, 'input> {
         Ok(())
     }
 
-    /// What a node holds: its fence methods, whose devices must exist, and what is not used.
-    fn clusternode(&mut self, node: Node<'a, 'input>, devices: &BTreeSet<&str>) -> Result<(), ConfError> {
+    /// What a node holds: its second address, its fence methods, and what is not used.
+    fn clusternode(
+        &mut self,
+        node: Node<'a, 'input>,
+        devices: &BTreeMap<&'a str, Node<'a, 'input>>,
+        known: &mut ClusterNode,
+    ) -> Result<(), ConfError> {
         for child in node.children().filter(Node::is_element) {
             match child.tag_name().name() {
-                "fence" | "unfence" => {}
-                "altname" => self.warn(child.range().start, "<altname>: a second ring is not used"),
+                "fence" => {
+                    for method in child.children().filter(|child| child.has_tag_name("method")) {
+                        let name = self.required(method, "name")?.to_owned();
+                        known.methods.push(Method { name, devices: self.devices(method, devices)? });
+                    }
+                }
+                "unfence" => known.unfence = self.devices(child, devices)?,
+                "altname" => {
+                    self.unknown_attributes(child, &["name", "port", "mcast"]);
+                    known.altname = Some(self.required(child, "name")?.to_owned());
+                }
                 tag => self.warn(child.range().start, format!("<{tag}> is not known and not used")),
-            }
-        }
-        for device in node.descendants().filter(|node| node.has_tag_name("device")) {
-            let name = self.required(device, "name")?;
-            if !devices.contains(name) {
-                return Err(self.node_error(device, format!("fence device `{name}' is not among the <fencedevices>")));
             }
         }
         Ok(())
     }
+
+    /// The devices in a method, each with what its fencedevice says.
+    fn devices(
+        &mut self,
+        method: Node<'a, 'input>,
+        devices: &BTreeMap<&'a str, Node<'a, 'input>>,
+    ) -> Result<Vec<Device>, ConfError> {
+        let mut found = Vec::new();
+        for device in method.children().filter(|child| child.has_tag_name("device")) {
+            let name = self.required(device, "name")?;
+            let Some(fencedevice) = devices.get(name) else {
+                return Err(self.node_error(device, format!("fence device `{name}' is not among the <fencedevices>")));
+            };
+            let agent = self.required(*fencedevice, "agent")?;
+            if !agent.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte)) {
+                return Err(self.node_error(*fencedevice, format!("agent `{agent}' is not the name of a program")));
+            }
+            let mut attributes: Vec<(String, String)> = Vec::new();
+            for attribute in fencedevice.attributes().chain(device.attributes()) {
+                if ["name", "agent"].contains(&attribute.name()) {
+                    continue;
+                }
+                if attribute.value().chars().any(char::is_control) {
+                    let what = format!("{} of fence device `{name}' has control characters", attribute.name());
+                    return Err(self.error(attribute.range().start, what));
+                }
+                attributes.retain(|(name, _)| name != attribute.name());
+                attributes.push((attribute.name().into(), attribute.value().into()));
+            }
+            found.push(Device { name: name.into(), agent: agent.into(), attributes });
+        }
+        Ok(found)
+    }
 }
 
-fn fence_devices<'a>(root: Node<'a, '_>) -> BTreeSet<&'a str> {
-    root.descendants()
-        .filter(|node| node.has_tag_name("fencedevice"))
-        .filter_map(|node| node.attribute("name"))
-        .collect()
+fn fence_devices<'a, 'input>(root: Node<'a, 'input>) -> BTreeMap<&'a str, Node<'a, 'input>> {
+    let devices = root.descendants().filter(|node| node.has_tag_name("fencedevice"));
+    devices.filter_map(|device| Some((device.attribute("name")?, device))).collect()
 }
 
 #[cfg(test)]

@@ -1,12 +1,15 @@
 //! The replicated state: who is a member, and all locks. Every node applies the same commands in
 //! the same order and so has the same state.
 
+pub mod audit;
+
 use std::collections::BTreeMap;
 
 use nines_proto::ctl::{ErrorKind, Mode, Value};
 use serde::{Deserialize, Serialize};
 
 use crate::lock::{Asked, CallId, Decided, Owner, Refusal, Table};
+use audit::Audit;
 
 /// One change, as the log carries it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,6 +88,8 @@ pub struct MemberRecord {
 pub struct State {
     pub members: BTreeMap<u64, MemberRecord>,
     pub locks: Table,
+    #[serde(default)]
+    pub audit: Audit,
 }
 
 /// What applying a command means for the node that looks on.

@@ -1,0 +1,10 @@
+//! cluster.conf: what it says, whether it can work, and the times that follow from it.
+#![forbid(unsafe_code)]
+
+pub mod bound;
+pub mod conf;
+pub mod fence;
+
+pub use bound::Bound;
+pub use conf::{ClusterNode, Conf, ConfError, MAX_FILE, MAX_NODES};
+pub use fence::{Device, FenceDaemon, Method, Watchdog};
