@@ -138,7 +138,7 @@ impl Engine {
         match request {
             Request::Status => {
                 let status = self.status(now);
-                return self.answer(connection, id, Ok(Value::Status(status)));
+                return self.answer(connection, id, Ok(Value::Status(Box::new(status))));
             }
             Request::Locks => {
                 let locks = self.locks();

@@ -197,7 +197,7 @@ impl From<Outcome> for Result<Value, Failure> {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Value {
-    Status(Status),
+    Status(Box<Status>),
     Locks(Vec<LockState>),
     /// A lock is held; larger generations were granted later.
     Granted {

@@ -116,7 +116,7 @@ impl Client {
     /// As [`Client::call`].
     pub fn status(&mut self) -> Result<Status, ClientError> {
         match self.call(Request::Status, Some(Duration::from_secs(10)))? {
-            Value::Status(status) => Ok(status),
+            Value::Status(status) => Ok(*status),
             other => Err(self.unexpected(&other)),
         }
     }
