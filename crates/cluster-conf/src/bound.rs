@@ -7,7 +7,7 @@ use crate::Conf;
 /// How late the petting process may notice that its lease is over: scheduling and disk.
 const DECIDE: Duration = Duration::from_millis(1000);
 /// From the watchdog's end to a machine that writes nothing more.
-const RESET: Duration = Duration::from_millis(500);
+const RESET: Duration = Duration::from_millis(1000);
 /// By how much a clock may run wrong, parts per million.
 const DRIFT_PPM: u32 = 1000;
 

@@ -90,6 +90,16 @@ pub enum Command {
         #[arg(value_enum)]
         interface: Interface,
     },
+    /// Be the hosts' power switch at 192.168.100.254, for their fence agent fence_lab; run it in
+    /// the hosts' network: lab net lab power.
+    Power {
+        /// How slow the switch is.
+        #[arg(long, value_name = "MS", default_value_t = 1000)]
+        delay: u64,
+        /// Write a newline to this descriptor when it listens.
+        #[arg(long, value_name = "N")]
+        ready_fd: Option<u32>,
+    },
     /// Print the name of the network namespace the hosts' cables end in.
     Netns,
     /// Run a command of this machine in that namespace (bridges "public" and "storage").

@@ -18,7 +18,7 @@ use crate::console::{self, Watch, tail};
 use crate::message::Reply;
 use crate::process::Program;
 use crate::state::{Lab, Node, Settings};
-use crate::{host, image, net, process};
+use crate::{host, image, net, power, process};
 
 /// How long a host may take to come up.
 const BOOT: Duration = Duration::from_secs(180);
@@ -60,6 +60,7 @@ pub fn main(args: Args) -> Result<Exit> {
         Command::Wait { node, state, timeout } => wait(&lab, node, state, Duration::from_secs(timeout)),
         Command::Cut { node, interface } => cable(&lab, node, interface, false),
         Command::Join { node, interface } => cable(&lab, node, interface, true),
+        Command::Power { delay, ready_fd } => power::serve(&lab, net::POWER, Duration::from_millis(delay), ready_fd),
         Command::Netns => {
             println!("{}", lab.netns());
             Ok(Exit::Ok)

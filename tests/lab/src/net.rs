@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -13,6 +14,9 @@ use nix::unistd::Pid;
 use crate::args::Interface;
 use crate::process;
 use crate::state::{Lab, Node};
+
+/// Where the hosts' power switch listens, on the public network.
+pub const POWER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 168, 100, 254)), 7777);
 
 /// The host's end of a cable.
 pub fn tap(node: Node, interface: Interface) -> String {
@@ -46,6 +50,9 @@ pub fn up(lab: &Lab, nodes: u8) -> Result<()> {
         // Neither may hold frames back: no spanning tree, no multicast groups to join first.
         script += &format!("link add {bridge} type bridge stp_state 0 forward_delay 0 mcast_snooping 0\n");
         script += &format!("link set {bridge} mtu {mtu} up\n");
+        if interface == Interface::Eth0 {
+            script += &format!("address add {}/24 dev {bridge}\n", POWER.ip());
+        }
         for node in Node::all(nodes) {
             let tap = tap(node, interface);
             script += &format!("tuntap add {tap} mode tap\nlink set {tap} mtu {mtu} master {bridge} up\n");
