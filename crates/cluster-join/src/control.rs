@@ -158,6 +158,8 @@ impl Control {
     pub fn read(&mut self, id: u64, heard: &mut Vec<Heard>) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         let mut buffer = [0; 16 << 10];
+        // What came before has no newline.
+        let mut seen = connection.input.len();
         // One buffer a turn, so that nobody talks all the time.
         match connection.stream.read(&mut buffer) {
             Ok(0) => connection.ending = true,
@@ -165,8 +167,9 @@ impl Control {
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => return,
             Err(_) => return self.close(id, heard),
         }
-        while let Some(end) = connection.input.iter().position(|byte| *byte == b'\n') {
-            let line: Vec<u8> = connection.input.drain(..=end).collect();
+        while let Some(end) = connection.input[seen..].iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = connection.input.drain(..=seen + end).collect();
+            seen = 0;
             match serde_json::from_slice::<Call>(&line) {
                 Ok(call) => heard.push(Heard::Call {
                     caller: Caller {
@@ -179,8 +182,10 @@ impl Control {
                 Err(error) => connection.complain(&format!("not a call: {error}")),
             }
         }
-        if connection.input.len() > MAX_CALL {
-            connection.complain(&format!("a line of more than {MAX_CALL} bytes"));
+        // A configuration may be a megabyte; only those who could stop this process may send one.
+        let most = if connection.may_steer { MAX_LINE } else { MAX_CALL };
+        if connection.input.len() > most {
+            connection.complain(&format!("a line of more than {most} bytes"));
             connection.input = Vec::new();
             connection.ending = true;
         }

@@ -5,11 +5,17 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::fcntl::{Flock, FlockArg};
 
-use super::{Answer, Call, Failure, LockState, MAX_LINE, Mode, Request, SOCKET, Status, Value, clients_file};
+use super::{Answer, Call, Failure, MAX_LINE, Request, SOCKET, Status, Value, clients_file};
+
+mod keys;
+mod locks;
+mod steer;
+
+pub use locks::{Granted, Whose};
 
 /// One connection to `cluster-join`. Dropping it frees the locks taken over it, the sticky ones
 /// excepted.
@@ -18,6 +24,8 @@ pub struct Client {
     path: PathBuf,
     reader: BufReader<UnixStream>,
     next_id: u64,
+    /// What has come of an answer that is not all here.
+    line: Vec<u8>,
     /// Tells a restarted daemon that whoever acted on its locks is still there. Dropped last.
     _presence: Option<Flock<File>>,
 }
@@ -63,7 +71,7 @@ impl Client {
         let connected = UnixStream::connect(&path).and_then(|stream| Ok((stream, presence(&path)?)));
         match connected {
             Ok((stream, presence)) => {
-                Ok(Self { path, reader: BufReader::new(stream), next_id: 1, _presence: presence })
+                Ok(Self { path, reader: BufReader::new(stream), next_id: 1, line: Vec::new(), _presence: presence })
             }
             Err(source) => Err(ClientError::Connect { path, source }),
         }
@@ -75,10 +83,41 @@ impl Client {
     /// [`ClientError::Broken`] when the daemon went away, [`ClientError::Slow`] when the deadline
     /// passed, [`ClientError::Refused`] when it says no.
     pub fn call(&mut self, request: Request, deadline: Option<Duration>) -> Result<Value, ClientError> {
+        let id = self.ask(request)?;
+        self.wait_for(id, deadline)
+    }
+
+    /// Sends one request; [`Client::wait_for`] has its answer. Answers come when there is
+    /// something to say, and those nobody waits for are dropped.
+    ///
+    /// # Errors
+    /// [`ClientError::Broken`] when the daemon went away.
+    pub fn ask(&mut self, request: Request) -> Result<u64, ClientError> {
         let id = self.next_id;
         self.next_id += 1;
-        let answer = self.exchange(&Call { id, request }, deadline).map_err(|source| self.failure(source, deadline))?;
+        let mut line = serde_json::to_vec(&Call { id, request }).map_err(|error| self.failure(error.into(), None))?;
+        line.push(b'\n');
+        self.reader.get_mut().write_all(&line).map_err(|error| self.failure(error, None))?;
+        Ok(id)
+    }
+
+    /// The answer to the request `id`, up to `deadline` when one is set. After
+    /// [`ClientError::Slow`] it may be waited for again.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub fn wait_for(&mut self, id: u64, deadline: Option<Duration>) -> Result<Value, ClientError> {
+        let answer = self.receive(id, deadline).map_err(|source| self.failure(source, deadline))?;
         Result::from(answer.outcome).map_err(ClientError::Refused)
+    }
+
+    /// Withdraws the request `id`, which waits; whoever waits for its answer is told
+    /// [`super::ErrorKind::Cancelled`], unless it was decided before.
+    ///
+    /// # Errors
+    /// As [`Client::ask`].
+    pub fn cancel(&mut self, id: u64) -> Result<(), ClientError> {
+        self.ask(Request::Cancel { call: id }).map(drop)
     }
 
     fn failure(&self, source: io::Error, deadline: Option<Duration>) -> ClientError {
@@ -93,20 +132,20 @@ impl Client {
         }
     }
 
-    fn exchange(&mut self, call: &Call, deadline: Option<Duration>) -> io::Result<Answer> {
-        let mut line = serde_json::to_vec(call)?;
-        line.push(b'\n');
-        self.reader.get_ref().set_read_timeout(deadline)?;
-        self.reader.get_mut().write_all(&line)?;
+    fn receive(&mut self, id: u64, deadline: Option<Duration>) -> io::Result<Answer> {
+        let until = deadline.map(|deadline| Instant::now() + deadline);
         loop {
-            let mut line = Vec::new();
-            (&mut self.reader).take(MAX_LINE as u64).read_until(b'\n', &mut line)?;
-            if line.last() != Some(&b'\n') {
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1)));
+            self.reader.get_ref().set_read_timeout(left)?;
+            // What a deadline cuts short is the beginning of the next line that is read.
+            let room = (MAX_LINE - self.line.len().min(MAX_LINE)) as u64;
+            (&mut self.reader).take(room).read_until(b'\n', &mut self.line)?;
+            if self.line.last() != Some(&b'\n') {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            let answer: Answer = serde_json::from_slice(&line)?;
+            let answer: Answer = serde_json::from_slice(&std::mem::take(&mut self.line))?;
             // Answers to calls that were given up on earlier may still be on the way.
-            if answer.id == call.id {
+            if answer.id == id {
                 return Ok(answer);
             }
         }
@@ -121,128 +160,8 @@ impl Client {
         }
     }
 
-    /// # Errors
-    /// As [`Client::call`].
-    pub fn locks(&mut self) -> Result<Vec<LockState>, ClientError> {
-        match self.call(Request::Locks, Some(Duration::from_secs(10)))? {
-            Value::Locks(locks) => Ok(locks),
-            other => Err(self.unexpected(&other)),
-        }
-    }
-
-    /// Takes a lock for this connection; answers its generation.
-    ///
-    /// # Errors
-    /// As [`Client::call`].
-    pub fn lock(&mut self, resource: &str, mode: Mode, wait_ms: Option<u64>, note: &str) -> Result<u64, ClientError> {
-        self.granted(Request::Lock {
-            resource: resource.into(),
-            mode,
-            wait_ms,
-            sticky: false,
-            session: None,
-            note: note.into(),
-        })
-    }
-
-    /// Takes a lock for this host, which keeps it after the connection closes.
-    ///
-    /// # Errors
-    /// As [`Client::call`].
-    pub fn lock_sticky(
-        &mut self,
-        resource: &str,
-        mode: Mode,
-        wait_ms: Option<u64>,
-        note: &str,
-    ) -> Result<u64, ClientError> {
-        self.granted(Request::Lock {
-            resource: resource.into(),
-            mode,
-            wait_ms,
-            sticky: true,
-            session: None,
-            note: note.into(),
-        })
-    }
-
-    /// Changes the mode of a lock this host keeps.
-    ///
-    /// # Errors
-    /// As [`Client::call`].
-    pub fn convert_sticky(&mut self, resource: &str, mode: Mode, wait_ms: Option<u64>) -> Result<u64, ClientError> {
-        self.granted(Request::Convert {
-            resource: resource.into(),
-            mode,
-            wait_ms,
-            sticky: true,
-            session: None,
-            value: None,
-        })
-    }
-
-    /// # Errors
-    /// As [`Client::call`].
-    pub fn unlock(&mut self, resource: &str) -> Result<(), ClientError> {
-        self.done(Request::Unlock { resource: resource.into(), sticky: false, session: None, value: None })
-    }
-
-    /// [`Client::unlock`] that gives up waiting for the answer after `deadline`.
-    ///
-    /// # Errors
-    /// As [`Client::call`].
-    pub fn unlock_within(&mut self, resource: &str, deadline: Duration) -> Result<(), ClientError> {
-        match self.call(
-            Request::Unlock { resource: resource.into(), sticky: false, session: None, value: None },
-            Some(deadline),
-        )? {
-            Value::Done {} => Ok(()),
-            other => Err(self.unexpected(&other)),
-        }
-    }
-
-    /// # Errors
-    /// As [`Client::call`].
-    pub fn unlock_sticky(&mut self, resource: &str) -> Result<(), ClientError> {
-        self.done(Request::Unlock { resource: resource.into(), sticky: true, session: None, value: None })
-    }
-
-    /// Offers a sticky lock to the host `to`; answers the offer's number.
-    ///
-    /// # Errors
-    /// As [`Client::call`].
-    pub fn offer(&mut self, resource: &str, to: &str) -> Result<u64, ClientError> {
-        match self.call(Request::Offer { resource: resource.into(), to: to.into() }, None)? {
-            Value::Offered { offer } => Ok(offer),
-            other => Err(self.unexpected(&other)),
-        }
-    }
-
-    /// Becomes the owner of a lock offered to this host; answers the new generation.
-    ///
-    /// # Errors
-    /// As [`Client::call`].
-    pub fn accept(&mut self, resource: &str, offer: u64) -> Result<u64, ClientError> {
-        self.granted(Request::Accept { resource: resource.into(), offer })
-    }
-
-    /// Withdraws an offer; refused with `not-held` when it was accepted before.
-    ///
-    /// # Errors
-    /// As [`Client::call`].
-    pub fn retract(&mut self, resource: &str, offer: u64) -> Result<(), ClientError> {
-        self.done(Request::Retract { resource: resource.into(), offer })
-    }
-
-    fn granted(&mut self, request: Request) -> Result<u64, ClientError> {
-        match self.call(request, None)? {
-            Value::Granted { generation, .. } => Ok(generation),
-            other => Err(self.unexpected(&other)),
-        }
-    }
-
-    fn done(&mut self, request: Request) -> Result<(), ClientError> {
-        match self.call(request, None)? {
+    fn done(&mut self, request: Request, deadline: Option<Duration>) -> Result<(), ClientError> {
+        match self.call(request, deadline)? {
             Value::Done {} => Ok(()),
             other => Err(self.unexpected(&other)),
         }

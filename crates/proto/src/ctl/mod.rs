@@ -15,7 +15,7 @@ mod status;
 mod utc;
 
 pub use call::{Answer, Call, ErrorKind, Failure, Mode, Outcome, Request, Value};
-pub use client::{Client, ClientError};
+pub use client::{Client, ClientError, Granted, Whose};
 pub use fences::{FenceEnd, FenceNode, FenceOperation, FenceTested, Fences};
 pub use keys::{AuditRecord, ConfEntry, ConfStored, KeyEntry, KeyEvent, KeyOwner, MAX_KEY, MAX_VALUE};
 pub use status::{LinkState, LockHolder, LockState, Member, MemberState, Note, Role, Status};
@@ -47,5 +47,6 @@ pub fn clients_file(socket: &Path) -> PathBuf {
 /// Longest note on a lock, in bytes.
 pub const MAX_NOTE: usize = 255;
 
-/// Longest call, in bytes; `cluster-join` hangs up on a client that sends more without a newline.
+/// Longest call, in bytes, of a client that may look but not steer; of the others it is
+/// [`MAX_LINE`]. `cluster-join` hangs up on a client that sends more without a newline.
 pub const MAX_CALL: usize = 64 << 10;
