@@ -35,7 +35,7 @@ pub fn start(listener: TcpListener, shared: &Arc<Shared>) -> io::Result<()> {
                 Err(error) => {
                     shared.notices.say("accept", &error.to_string());
                     // Without descriptors or memory the next attempt fails at once as well.
-                    thread::park_timeout(shared.token);
+                    thread::park_timeout(shared.token());
                 }
             }
         }
@@ -44,7 +44,7 @@ pub fn start(listener: TcpListener, shared: &Arc<Shared>) -> io::Result<()> {
 }
 
 fn admit(stream: TcpStream, from: SocketAddr, shared: &Arc<Shared>) {
-    let known = shared.places.iter().any(|place| place.address.ip() == from.ip());
+    let known = locked(&shared.places).iter().any(|place| place.address.ip() == from.ip());
     let (class, most) = if known { (Some(from.ip()), PER_NODE) } else { (None, STRANGERS) };
     let mut handshakes = locked(&shared.handshakes);
     let count = handshakes.entry(class).or_insert(0);

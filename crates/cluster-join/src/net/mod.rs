@@ -51,7 +51,7 @@ struct Outlet {
 }
 
 /// Where another node is.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
     pub node: u64,
     pub name: String,
@@ -63,8 +63,8 @@ pub struct Place {
 struct Shared {
     key: Key,
     own: IpAddr,
-    token: Duration,
-    places: Vec<Place>,
+    token_ms: AtomicU64,
+    places: Mutex<Vec<Place>>,
     hello: Mutex<Hello>,
     /// The session each node sends to us over.
     live: Mutex<BTreeMap<u64, Live>>,
@@ -106,8 +106,8 @@ impl Net {
         let shared = Arc::new(Shared {
             key,
             own: own.ip(),
-            token,
-            places,
+            token_ms: AtomicU64::new(0),
+            places: Mutex::default(),
             hello: Mutex::new(hello),
             live: Mutex::default(),
             dialled: Mutex::default(),
@@ -117,15 +117,42 @@ impl Net {
             handshakes: Mutex::default(),
             notices: Notices::default(),
         });
-        incoming::start(listener, &shared)?;
-        let mut outlets = BTreeMap::new();
-        for place in shared.places.clone() {
+        let mut net = Self { shared, outlets: BTreeMap::new() };
+        net.set_places(places, token)?;
+        incoming::start(listener, &net.shared)?;
+        Ok((net, inbox, wakeup))
+    }
+
+    /// Where the other nodes are from now on: sessions to nodes that are no longer among them, or
+    /// are somewhere else now, end, and new ones are opened.
+    ///
+    /// # Errors
+    /// There is no thread for a new node.
+    pub fn set_places(&mut self, places: Vec<Place>, token: Duration) -> anyhow::Result<()> {
+        let token_ms = u64::try_from(token.as_millis()).unwrap_or(u64::MAX);
+        self.shared.token_ms.store(token_ms, Ordering::Relaxed);
+        let former = std::mem::replace(&mut *locked(&self.shared.places), places.clone());
+        for gone in former.iter().filter(|place| !places.contains(place)) {
+            // Its thread ends when it finds nobody at the other end of the queue.
+            self.outlets.remove(&gone.node);
+            if let Some(stream) = locked(&self.shared.dialled).remove(&gone.node) {
+                let _ = stream.shutdown(Shutdown::Both);
+            }
+            let stays = places.iter().any(|place| place.node == gone.node);
+            if let Some(live) = locked(&self.shared.live).get(&gone.node).filter(|_| !stays) {
+                let _ = live.stream.shutdown(Shutdown::Both);
+            }
+        }
+        for place in places {
+            if self.outlets.contains_key(&place.node) {
+                continue;
+            }
             let (queue, messages) = sync_channel(QUEUED);
             let bytes = Arc::new(AtomicUsize::new(0));
-            outlets.insert(place.node, Outlet { queue, bytes: Arc::clone(&bytes) });
-            outgoing::start(place, messages, bytes, &shared)?;
+            self.outlets.insert(place.node, Outlet { queue, bytes: Arc::clone(&bytes) });
+            outgoing::start(place, messages, bytes, &self.shared)?;
         }
-        Ok((Self { shared, outlets }, inbox, wakeup))
+        Ok(())
     }
 
     /// Queues a message, or drops it when too much waits already.
@@ -160,13 +187,18 @@ impl Shared {
     }
 
     fn name(&self, node: u64) -> String {
-        let place = self.places.iter().find(|place| place.node == node);
+        let places = locked(&self.places);
+        let place = places.iter().find(|place| place.node == node);
         place.map_or_else(|| format!("node {node}"), |place| format!("node {}", place.name))
     }
 
     /// How long a peer may take for one step of a conversation.
     fn patience(&self) -> Duration {
-        self.token.max(Duration::from_secs(1)) * 3
+        self.token().max(Duration::from_secs(1)) * 3
+    }
+
+    fn token(&self) -> Duration {
+        Duration::from_millis(self.token_ms.load(Ordering::Relaxed))
     }
 
     /// No delay for small messages, and an end to connections whose other end is gone.
@@ -175,7 +207,7 @@ impl Shared {
         socket.set_tcp_nodelay(true)?;
         let idle = Duration::from_secs(1);
         socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(idle).with_interval(idle).with_retries(3))?;
-        socket.set_tcp_user_timeout(Some(self.token * 2))?;
+        socket.set_tcp_user_timeout(Some(self.token() * 2))?;
         stream.set_read_timeout(Some(self.patience()))?;
         stream.set_write_timeout(Some(self.patience()))
     }

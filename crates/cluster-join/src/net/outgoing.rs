@@ -47,7 +47,7 @@ impl Outgoing {
                 Ok(mut sender) => {
                     self.shared.notices.forget(&what);
                     match self.pump(&mut sender) {
-                        Ok(Gone) => return,
+                        Ok(Gone) => return sender.close(),
                         Err(error) => self.shared.notices.say(&what, &format!("send: {error}")),
                     }
                     locked(&self.shared.dialled).remove(&self.place.node);
@@ -106,7 +106,7 @@ impl Outgoing {
         let socket = Socket::new(Domain::for_address(self.place.address), Type::STREAM, None)?;
         // The other side knows us by the address of cluster.conf.
         socket.bind(&SocketAddr::new(self.shared.own, 0).into())?;
-        socket.connect_timeout(&self.place.address.into(), self.shared.token)?;
+        socket.connect_timeout(&self.place.address.into(), self.shared.token())?;
         Ok(socket.into())
     }
 
