@@ -15,8 +15,16 @@ use crate::args::Interface;
 use crate::process;
 use crate::state::{Lab, Node};
 
-/// Where the hosts' power switch listens, on the public network.
-pub const POWER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 168, 100, 254)), 7777);
+/// This machine's address in the hosts' network.
+const fn here(interface: Interface) -> Ipv4Addr {
+    match interface {
+        Interface::Eth0 => Ipv4Addr::new(192, 168, 100, 254),
+        Interface::Eth1 => Ipv4Addr::new(10, 0, 0, 254),
+    }
+}
+
+/// Where the hosts' power switch listens.
+pub const POWER: SocketAddr = SocketAddr::new(IpAddr::V4(here(Interface::Eth0)), 7777);
 
 /// The host's end of a cable.
 pub fn tap(node: Node, interface: Interface) -> String {
@@ -50,9 +58,7 @@ pub fn up(lab: &Lab, nodes: u8) -> Result<()> {
         // Neither may hold frames back: no spanning tree, no multicast groups to join first.
         script += &format!("link add {bridge} type bridge stp_state 0 forward_delay 0 mcast_snooping 0\n");
         script += &format!("link set {bridge} mtu {mtu} up\n");
-        if interface == Interface::Eth0 {
-            script += &format!("address add {}/24 dev {bridge}\n", POWER.ip());
-        }
+        script += &format!("address add {}/24 dev {bridge}\n", here(interface));
         for node in Node::all(nodes) {
             let tap = tap(node, interface);
             script += &format!("tuntap add {tap} mode tap\nlink set {tap} mtu {mtu} master {bridge} up\n");
