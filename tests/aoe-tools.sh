@@ -1,5 +1,5 @@
 #!/bin/sh
-# aoe-discover, aoe-interfaces and aoe-stat on fixtures, in a mount namespace where /dev/etherd and
+# The aoe- programs on fixtures, in a mount namespace where /dev/etherd and
 # /sys/module are ours. ORIGINAL=1 runs the same checks on Debian's aoetools.
 . "$(dirname -- "$0")/lib.sh"
 requires unshare strace
@@ -21,6 +21,7 @@ fixture() {
         mount --bind "$tmp/sys/module" /sys/module
         mount --bind "$tmp/sys/class/net" /sys/class/net
         mount --bind "$tmp/dev" /dev
+        mount -t tmpfs tmpfs /run
         exec "$@"' sh "$tmp" "$@"
 }
 # outcome PROGRAM ARGUMENT...: its status; $tmp/out and $tmp/err have the rest.
@@ -139,6 +140,92 @@ mknod "$tmp/dev/etherd/interfaces" c 1 3
 traced aoe-interfaces eth2 eth0
 expect "by the node" 0 "" ""
 grep -q 'write([0-9]*, "eth2 eth0\\0", 10)' "$tmp/trace" || fail "the node got: $(cat "$tmp/trace")"
+
+# --- aoe-flush
+outcome aoe-flush
+expect "no node" 1 "" "aoe-flush: /dev/etherd/flush does not exist or is not writeable."
+: >"$tmp/dev/etherd/flush"
+outcome aoe-flush -a
+expect "a file" 1 "" "aoe-flush: /dev/etherd/flush is not a character device file
+aoe-flush: use udev or aoe-mkdevs to create it"
+rm "$tmp/dev/etherd/flush"
+mknod "$tmp/dev/etherd/flush" c 1 3
+# wrote STRING...: what the program wrote, its own name aside, which the original asks basename for.
+wrote() {
+    equal "what was written" "$(sed -n '/"aoe-/d; s/.*write([0-9]*, \("[^"]*"\), .*/\1/p' "$tmp/trace" | tr '\n' ' ')" "$1 "
+}
+traced aoe-flush
+expect "all that is down" 0 "" ""
+wrote '"\n"'
+traced aoe-flush -a
+expect "all that is not in use" 0 "" ""
+wrote '"all"'
+if [ -z "${ORIGINAL-}" ]; then
+    # The original asks aoe-stat, which does not see these: its messages are the same, on stdout.
+    traced aoe-flush e0.3 e20.0
+    expect "two devices" 0 "" ""
+    wrote '"e0.3" "e20.0"'
+    traced aoe-flush e0.3 e9.9
+    expect "an unknown device" 1 "" 'aoe-flush Error: "e9.9" is not an aoe device'
+fi
+rm "$tmp/dev/etherd/flush"
+mknod "$tmp/dev/etherd/flush" c 1 7
+outcome aoe-flush -a
+equal "the driver refuses: status" "$status" 1
+grep -q '^aoe-flush: flush failed$' "$tmp/err" || fail "the driver refuses: $(cat "$tmp/err")"
+
+# --- aoe-revalidate
+outcome aoe-revalidate
+expect "no device named" 1 "" "Usage: aoe-revalidate e{major}.{minor}"
+outcome aoe-revalidate e0.3
+expect "no node" 1 "" "aoe-revalidate: /dev/etherd/revalidate does not exist or is not writeable"
+mknod "$tmp/dev/etherd/revalidate" c 1 3
+traced aoe-revalidate e0.3
+expect "revalidation" 0 "" ""
+wrote '"e0.3\n"'
+rm "$tmp/dev/etherd/revalidate"
+mknod "$tmp/dev/etherd/revalidate" c 1 7
+outcome aoe-revalidate e0.3
+equal "the driver refuses: status" "$status" 1
+grep -q '^aoe-revalidate: revalidate failed$' "$tmp/err" || fail "the driver refuses: $(cat "$tmp/err")"
+
+# --- aoe-mkdevs, aoe-mkshelf
+nodes() { (cd "$1" && stat -c '%n %F %a %Hr:%Lr' -- * | sed 's/ special file//' | sort -V); }
+outcome aoe-mkdevs
+expect "no directory" 1 "" "Usage: aoe-mkdevs {dir}
+       n_partitions=16 aoe-mkdevs {dir}"
+outcome aoe-mkshelf /dev/made
+expect "no shelf" 1 "" "Usage: aoe-mkshelf {dir} {shelfaddress}
+       n_partitions=16 aoe-mkshelf {dir} {shelfaddress}"
+(export n_partitions=1 n_shelves=2 && outcome aoe-mkdevs /dev/made && expect "the driver of 2005" 0 "" "")
+equal "its nodes" "$(nodes "$tmp/dev/made" | sed -n '1,8p;37p' | tr '\n' ';')" \
+    "discover character 200 152:3;e0.0 block 660 152:0;e0.1 block 660 152:1;e0.2 block 660 152:2;e0.3 block 660 152:3;e0.4 block 660 152:4;e0.5 block 660 152:5;e0.6 block 660 152:6;revalidate character 200 152:5;"
+equal "how many" "$(nodes "$tmp/dev/made" | wc -l)" 37
+outcome aoe-mkshelf /dev/made 7
+expect "one shelf" 0 "" ""
+equal "a partition of its last disk" "$(nodes "$tmp/dev/made" | grep '^e7.15p15 ')" "e7.15p15 block 660 152:2047"
+outcome aoe-mkshelf /dev/nowhere 1
+equal "no such directory: status" "$status" 1
+mkdir "$tmp/dev/.udev"
+outcome aoe-mkdevs /dev/made
+expect "with udev" 1 "" "aoe-mkdevs Error: udev detected.  You shouldn't need to use aoe-mkdevs.
+aoe-mkdevs: Please see the aoe-mkdevs manpage.
+aoe-mkdevs: Exiting."
+rmdir "$tmp/dev/.udev"
+echo 1 >"$tmp/sys/module/aoe/parameters/aoe_dyndevs"
+outcome aoe-mkshelf /dev/made 1
+expect "dynamic devices" 1 "" "aoe-mkshelf Error: aoe module is using dynamic devices.
+aoe-mkshelf: Please see the aoe-mkshelf manpage.
+aoe-mkshelf: Exiting."
+rm "$tmp/sys/module/aoe/parameters/aoe_dyndevs"
+
+# --- aoe-version
+outcome aoe-version
+equal "versions: status" "$status" 0
+printf '              aoetools:\t36\n  installed aoe driver:\n    running aoe driver:\t85\n' >"$tmp/wanted"
+echo 85 >"$tmp/sys/module/aoe/version"
+outcome aoe-version
+sed 's/^\( *installed aoe driver:\).*/\1/' "$tmp/out" | cmp - "$tmp/wanted" || fail "versions: $(cat "$tmp/out")"
 
 # --- ours alone: redirected by variables, and --json
 [ -z "${ORIGINAL-}" ] || exit 0

@@ -27,19 +27,28 @@ pub fn write(path: &Path, command: &[u8]) -> anyhow::Result<()> {
         .with_context(|| path.display().to_string())
 }
 
+/// Whether it is a character device this process may write; says what is wrong with it.
+#[must_use]
+pub fn ready(path: &Path) -> bool {
+    let shown = path.display();
+    if !writable(path) {
+        log(format_args!("{shown} does not exist or is not writeable."));
+        return false;
+    }
+    if !path.metadata().is_ok_and(|metadata| metadata.file_type().is_char_device()) {
+        log(format_args!("{shown} is not a character device file"));
+        log(format_args!("use udev or aoe-mkdevs to create it"));
+        return false;
+    }
+    true
+}
+
 /// Writes the command to a character device, or says what is wrong with it.
 ///
 /// # Errors
 /// The kernel's refusal.
 pub fn command(path: &Path, command: &[u8]) -> anyhow::Result<Exit> {
-    let shown = path.display();
-    if !writable(path) {
-        log(format_args!("{shown} does not exist or is not writeable."));
-        return Ok(Exit::No);
-    }
-    if !path.metadata().is_ok_and(|metadata| metadata.file_type().is_char_device()) {
-        log(format_args!("{shown} is not a character device file"));
-        log(format_args!("use udev or aoe-mkdevs to create it"));
+    if !ready(path) {
         return Ok(Exit::No);
     }
     write(path, command)?;

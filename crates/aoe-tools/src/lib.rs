@@ -1,4 +1,4 @@
-//! Find and watch ATA over Ethernet devices: what aoe-discover, aoe-interfaces and aoe-stat share.
+//! Find and watch ATA over Ethernet devices: what the aoe- programs share.
 //!
 //! The programs behave as those of aoetools 36 do: their output, messages and exit statuses are
 //! what scripts rely on.
@@ -6,10 +6,14 @@
 
 pub mod control;
 pub mod discover;
+pub mod flush;
 pub mod interfaces;
+pub mod mkdevs;
 pub mod paths;
+pub mod revalidate;
 pub mod stat;
 pub mod sysfs;
+pub mod version;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
