@@ -1,6 +1,7 @@
 //! This process: the signals it waits for and what becomes of its children.
 
 use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -37,9 +38,61 @@ fn set_parent_death_signal(signal: Signal) -> io::Result<()> {
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Starts the child with the ordinary time-sharing scheduler, whatever this process has for
+/// itself: a real-time daemon's helper that spins would starve the host.
+pub fn schedule_ordinarily(command: &mut Command) -> &mut Command {
+    // SAFETY: between fork and exec only sched_setscheduler(2) runs, a plain system call.
+    unsafe { command.pre_exec(set_ordinary_scheduler) }
+}
+
+fn set_ordinary_scheduler() -> io::Result<()> {
+    let priority = libc::sched_param { sched_priority: 0 };
+    // SAFETY: the kernel reads the sched_param it is given, a local, and keeps no reference.
+    let done = unsafe { libc::sched_setscheduler(0, libc::SCHED_OTHER, &raw const priority) };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// A descriptor of the process `pid`, readable when it has ended. It means that process and no
+/// other for as long as it is open, even when the number is used again.
+///
+/// # Errors
+/// `ESRCH`: there is no such process. `ENOSYS`: Linux before 5.3.
+pub fn open_process(pid: u32) -> io::Result<OwnedFd> {
+    let pid = libc::pid_t::try_from(pid).map_err(|_| io::Error::from_raw_os_error(libc::ESRCH))?;
+    // SAFETY: pidfd_open(2) takes two integers and touches no memory of ours.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    let fd = i32::try_from(fd).ok().filter(|fd| *fd >= 0).ok_or_else(io::Error::last_os_error)?;
+    // SAFETY: pidfd_open(2) has just made this descriptor, and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Kills the process that [`open_process`] opened.
+///
+/// # Errors
+/// `ESRCH`: it has ended. `EPERM`: it is not ours to kill.
+pub fn kill_process(process: BorrowedFd<'_>) -> io::Result<()> {
+    let none = std::ptr::null::<libc::siginfo_t>();
+    // SAFETY: pidfd_send_signal(2) with a null siginfo reads no memory of ours.
+    let done = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, process.as_raw_fd(), libc::SIGKILL, none, 0) };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::fd::AsFd;
+    use std::os::unix::process::ExitStatusExt;
+
+    #[test]
+    fn a_process_is_killed_through_its_descriptor_and_no_other_afterwards() {
+        let mut command = Command::new("sleep");
+        let mut child = schedule_ordinarily(command.arg("60")).spawn().unwrap();
+        let process = open_process(child.id()).unwrap();
+        kill_process(process.as_fd()).unwrap();
+        assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGKILL));
+        assert_eq!(kill_process(process.as_fd()).unwrap_err().raw_os_error(), Some(libc::ESRCH));
+        assert!(open_process(u32::MAX).is_err());
+    }
 
     #[test]
     fn a_child_gets_the_signals_its_parent_waits_for() {
