@@ -9,16 +9,19 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use nines_proto::ctl::{Answer, Call, ErrorKind, Failure, LockHolder, MAX_NOTE, MAX_RESOURCE, Request, Value};
+use nines_proto::ctl::{
+    Answer, Call, ErrorKind, Failure, KeyOwner, LockHolder, MAX_NOTE, MAX_RESOURCE, Request, Value,
+};
 
 use super::{Action, Caller, Engine, Now};
 use crate::lock::{Holder, Outcome, Owner, Refusal};
-use crate::state::Op;
+use crate::state::{Op, keys};
 
 /// Most calls of one connection that are not answered yet.
-const MAX_PER_CONNECTION: usize = 256;
-/// Most calls of this node that are not in the log yet.
+pub const MAX_PER_CONNECTION: usize = 256;
+/// Most calls of this node that are not in the log yet, and most bytes of values in them.
 const MAX_UNAPPLIED: usize = 8192;
+const MAX_UNAPPLIED_BYTES: usize = 16 << 20;
 /// Most calls proposed and not applied, and most in one entry.
 const WINDOW: u64 = 1024;
 const BATCH: usize = 256;
@@ -38,11 +41,20 @@ pub struct Calls {
     last_seq: u64,
     /// Not known to be in the log, in order.
     unapplied: VecDeque<(u64, u64, Op)>,
+    unapplied_bytes: usize,
     /// The last one proposed to the present leader.
     sent: u64,
     progress: u64,
     /// Not answered.
     waiting: BTreeMap<u64, Waiting>,
+}
+
+/// What an operation weighs beyond its names.
+fn weight(op: &Op) -> usize {
+    match op {
+        Op::Put { value, .. } => value.len(),
+        _ => 0,
+    }
 }
 
 impl Calls {
@@ -51,6 +63,7 @@ impl Calls {
         if self.unapplied.is_empty() {
             self.progress = now.ms;
         }
+        self.unapplied_bytes += weight(&op);
         self.unapplied.push_back((self.last_seq, now.unix, op));
         self.last_seq
     }
@@ -58,7 +71,9 @@ impl Calls {
     /// The log has everything up to `seq`.
     pub fn taken(&mut self, now: Now, seq: u64) {
         while self.unapplied.front().is_some_and(|(first, _, _)| *first <= seq) {
-            self.unapplied.pop_front();
+            if let Some((_, _, op)) = self.unapplied.pop_front() {
+                self.unapplied_bytes -= weight(&op);
+            }
         }
         self.sent = self.sent.max(seq);
         self.progress = now.ms;
@@ -149,8 +164,8 @@ impl Engine {
             | Request::Get { .. }
             | Request::Keys { .. }
             | Request::Watch { .. }
-            | Request::Log { .. }
-            | Request::Cancel { .. } => return self.key_call(now, caller, id, &request),
+            | Request::Log { .. } => return self.key_call(now, caller, id, request),
+            Request::Cancel { call } => return self.cancel(now, connection, id, call),
             Request::Fences
             | Request::Fence { .. }
             | Request::FenceAck { .. }
@@ -166,13 +181,6 @@ impl Engine {
             Some((ErrorKind::Denied, format!("{name}: only root and cluster-join's own user may change locks")))
         } else if let Some(message) = invalid(&request) {
             Some((ErrorKind::Invalid, message))
-        } else if self.stopping {
-            Some((ErrorKind::Stopping, format!("{name}: cluster-join is stopping")))
-        } else if self.calls.waiting.values().filter(|call| call.connection == connection).count() >= MAX_PER_CONNECTION
-        {
-            Some((ErrorKind::Busy, format!("{name}: {MAX_PER_CONNECTION} calls of this connection wait already")))
-        } else if self.calls.unapplied.len() >= MAX_UNAPPLIED {
-            Some((ErrorKind::Busy, format!("{name}: {MAX_UNAPPLIED} calls of this host wait already")))
         } else {
             None
         };
@@ -201,10 +209,29 @@ impl Engine {
             Request::Retract { resource, offer } => (Op::Retract { resource, offer }, Some(0)),
             _ => return,
         };
-        if wait_ms == Some(0)
-            && let Some(reason) = self.blocked(now)
-        {
-            return self.refuse(connection, id, ErrorKind::Inquorate, format!("{name}: not quorate: {reason}"));
+        self.enter(now, connection, id, &name, op, wait_ms);
+    }
+
+    /// Calls of `connection` that are not answered yet.
+    pub(super) fn waiting_calls(&self, connection: u64) -> usize {
+        self.calls.waiting.values().filter(|call| call.connection == connection).count() + self.watches.of(connection)
+    }
+
+    /// Takes a call on its way into the log. `name` is what it is about.
+    pub(super) fn enter(&mut self, now: Now, connection: u64, id: u64, name: &str, op: Op, wait_ms: Option<u64>) {
+        let calls = &self.calls;
+        let refusal = if self.stopping {
+            Some((ErrorKind::Stopping, format!("{name}: cluster-join is stopping")))
+        } else if self.waiting_calls(connection) >= MAX_PER_CONNECTION {
+            Some((ErrorKind::Busy, format!("{name}: {MAX_PER_CONNECTION} calls of this connection wait already")))
+        } else if calls.unapplied.len() >= MAX_UNAPPLIED || calls.unapplied_bytes >= MAX_UNAPPLIED_BYTES {
+            Some((ErrorKind::Busy, format!("{name}: {} calls of this host wait already", calls.unapplied.len())))
+        } else {
+            let reason = if wait_ms == Some(0) { self.blocked(now) } else { None };
+            reason.map(|reason| (ErrorKind::Inquorate, format!("{name}: not quorate: {reason}")))
+        };
+        if let Some((kind, message)) = refusal {
+            return self.refuse(connection, id, kind, message);
         }
         // Zero is no time to wait, but deciding takes what it takes.
         let deadline = wait_ms.filter(|wait| *wait > 0).map(|wait| now.ms.saturating_add(wait));
@@ -212,21 +239,54 @@ impl Engine {
         self.calls.waiting.insert(seq, Waiting { connection, id, op, deadline });
     }
 
+    /// Withdraws the call `call` of the same connection.
+    fn cancel(&mut self, now: Now, connection: u64, id: u64, call: u64) {
+        let waits = |waiting: &Waiting| (waiting.connection, waiting.id) == (connection, call);
+        let found =
+            self.calls.waiting.iter().find(|(_, waiting)| waits(waiting)).map(|(seq, call)| (*seq, call.op.clone()));
+        let withdrawn = match found {
+            Some((_, op)) if !self.can_be_undone(&op) => {
+                let message = format!("call {call} cannot be withdrawn: it is answered when it is decided");
+                return self.refuse(connection, id, ErrorKind::Invalid, message);
+            }
+            Some((seq, op)) => {
+                self.calls.waiting.remove(&seq);
+                if let Op::Lock { resource, .. } | Op::Convert { resource, .. } = op {
+                    self.calls.submit(now, Op::Withdraw { resource, call: seq });
+                }
+                true
+            }
+            None => self.watches.cancel(connection, call),
+        };
+        if !withdrawn {
+            let message = format!("no call {call} of this connection waits");
+            return self.refuse(connection, id, ErrorKind::Unknown, message);
+        }
+        self.refuse(connection, call, ErrorKind::Cancelled, "cancelled by the caller".into());
+        self.answer(connection, id, Ok(Value::Done {}));
+    }
+
     pub(super) fn closed(&mut self, now: Now, connection: u64) {
+        self.watches.close(connection);
         let seqs: Vec<u64> =
             self.calls.waiting.iter().filter(|(_, call)| call.connection == connection).map(|(seq, _)| *seq).collect();
-        let mut locking = false;
+        let mut owning = false;
         for seq in seqs {
             let Some(call) = self.calls.waiting.remove(&seq) else { continue };
             if let Op::Lock { resource, .. } | Op::Convert { resource, .. } = call.op {
-                locking = true;
+                owning = true;
                 self.calls.submit(now, Op::Withdraw { resource, call: seq });
             }
         }
-        let mine = |of: &Option<u64>| *of == Some(connection);
-        locking |=
-            self.calls.unapplied.iter().any(|(_, _, op)| matches!(op, Op::Lock { connection, .. } if mine(connection)));
-        if locking || self.state.locks.owns(Owner { node: self.me(), connection: Some(connection) }) {
+        owning |= self.calls.unapplied.iter().any(|(_, _, op)| match op {
+            Op::Lock { connection: of, .. } => *of == Some(connection),
+            Op::Put { connection: of, owner: KeyOwner::Connection, .. } => *of == connection,
+            _ => false,
+        });
+        let (node, connection) = (self.me(), Some(connection));
+        owning |= self.state.locks.owns(Owner { node, connection });
+        owning |= self.state.keys.owns(keys::Owner { node, connection });
+        if owning && let Some(connection) = connection {
             self.calls.submit(now, Op::Close { connection });
         }
     }
@@ -235,6 +295,9 @@ impl Engine {
     pub(super) fn refuse_all(&mut self) {
         for (_, call) in std::mem::take(&mut self.calls.waiting) {
             self.refuse(call.connection, call.id, ErrorKind::Stopping, "cluster-join is stopping".into());
+        }
+        for (connection, id) in self.watches.take() {
+            self.refuse(connection, id, ErrorKind::Stopping, "cluster-join is stopping".into());
         }
     }
 
@@ -252,7 +315,13 @@ impl Engine {
             .filter(|(_, call)| {
                 let late = call.deadline.is_some_and(|deadline| now.ms >= deadline);
                 let hopeless = blocked.is_some()
-                    && matches!(call.op, Op::Lock { now_or_never: true, .. } | Op::Convert { now_or_never: true, .. });
+                    && matches!(
+                        call.op,
+                        Op::Lock { now_or_never: true, .. }
+                            | Op::Convert { now_or_never: true, .. }
+                            | Op::Get { .. }
+                            | Op::Keys { .. }
+                    );
                 (late || hopeless) && self.can_be_undone(&call.op)
             })
             .map(|(seq, _)| *seq)
@@ -262,6 +331,8 @@ impl Engine {
             let (Op::Lock { resource, connection, mode, .. } | Op::Convert { resource, connection, mode, .. }) =
                 &call.op
             else {
+                let message = format!("not quorate: {}", blocked.as_deref().unwrap_or_default());
+                self.refuse(call.connection, call.id, ErrorKind::Inquorate, message);
                 continue;
             };
             let owner = Owner { node: self.me(), connection: *connection };
@@ -292,7 +363,7 @@ impl Engine {
     /// rights may not, since it cannot be taken back.
     fn can_be_undone(&self, op: &Op) -> bool {
         match op {
-            Op::Lock { .. } => true,
+            Op::Lock { .. } | Op::Get { .. } | Op::Keys { .. } => true,
             Op::Convert { resource, connection, mode, .. } => {
                 let owner = Owner { node: self.me(), connection: *connection };
                 self.state.locks.held(resource, owner).is_none_or(|held| mode.is_down_conversion_to(held))
@@ -304,6 +375,9 @@ impl Engine {
     pub(super) fn decided(&mut self, now: Now, seq: u64, result: Result<Value, Refusal>) {
         let Some(call) = self.calls.waiting.remove(&seq) else { return };
         match result {
+            Ok(_) if matches!(call.op, Op::Get { .. } | Op::Keys { .. }) => {
+                self.read(call.connection, call.id, &call.op);
+            }
             Ok(value) => self.answer(call.connection, call.id, Ok(value)),
             // The others dropped this request while we were away; the client still waits.
             Err(Refusal { kind: ErrorKind::Inquorate, .. }) => {
@@ -332,6 +406,10 @@ impl Engine {
             let Some(op) = self.calls.waiting.get(&seq).map(|call| call.op.clone()) else { continue };
             match self.outcome(seq, &op) {
                 Outcome::Waits => {}
+                Outcome::Refused(kind) => {
+                    let message = "refused while this host was out of the cluster".to_owned();
+                    self.decided(now, seq, Err(Refusal { kind, message, holders: Vec::new() }));
+                }
                 Outcome::Is(value) => self.decided(now, seq, Ok(value)),
                 Outcome::Isnt => {
                     let message = "refused while this host was out of the cluster".to_owned();
@@ -360,7 +438,12 @@ impl Engine {
                 Some(_) => Outcome::Is(Value::Done {}),
                 None => Outcome::Isnt,
             },
-            Op::Withdraw { .. } | Op::Close { .. } => Outcome::Is(Value::Done {}),
+            Op::Put { .. } | Op::Delete { .. } => match self.state.keys.result(self.me(), seq) {
+                Some(Ok(revision)) => Outcome::Is(Value::Revision { revision }),
+                Some(Err(kind)) => Outcome::Refused(kind),
+                None => Outcome::Refused(ErrorKind::Gone),
+            },
+            Op::Withdraw { .. } | Op::Close { .. } | Op::Get { .. } | Op::Keys { .. } => Outcome::Is(Value::Done {}),
         }
     }
 

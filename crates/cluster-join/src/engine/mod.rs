@@ -25,6 +25,7 @@ use crate::log::{Identity, Loaded, Store};
 use crate::peer::{Hello, Peer};
 use crate::state::{Command, Effect, State};
 use calls::Calls;
+use keys::Watches;
 use peers::Peers;
 
 /// The time of an event.
@@ -111,6 +112,7 @@ pub struct Engine {
     state: State,
     peers: Peers,
     calls: Calls,
+    watches: Watches,
     /// Number of the last batch in the log file.
     batch: u64,
     in_flight: Option<InFlight>,
@@ -188,6 +190,7 @@ impl Engine {
         let mut engine = Self {
             peers: Peers::new(&conf, identity.node, now),
             calls: Calls::default(),
+            watches: Watches::default(),
             token_ms,
             conf,
             identity,

@@ -25,6 +25,7 @@ impl Engine {
             }
             if !self.raw.has_ready() {
                 self.provide_snapshot()?;
+                self.serve_watches();
                 return Ok(None);
             }
             let mut ready = self.raw.ready();

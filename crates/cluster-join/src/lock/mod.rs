@@ -46,6 +46,7 @@ pub struct Decided {
 pub enum Outcome {
     Is(Value),
     Isnt,
+    Refused(ErrorKind),
     Waits,
 }
 

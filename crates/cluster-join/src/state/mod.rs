@@ -2,14 +2,16 @@
 //! the same order and so has the same state.
 
 pub mod audit;
+pub mod keys;
 
 use std::collections::BTreeMap;
 
-use nines_proto::ctl::{ErrorKind, Mode, Value};
+use nines_proto::ctl::{ErrorKind, KeyOwner, Mode, Value};
 use serde::{Deserialize, Serialize};
 
 use crate::lock::{Asked, CallId, Decided, Owner, Refusal, Table};
 use audit::Audit;
+use keys::Keys;
 
 /// One change, as the log carries it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,7 +26,7 @@ pub enum Command {
     Call { node: u64, incarnation: u64, seq: u64, time: u64, call: Op },
 }
 
-/// What a client's call does to the locks.
+/// What a client's call does to locks and keys.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "kebab-case")]
 pub enum Op {
@@ -66,6 +68,24 @@ pub enum Op {
     Close {
         connection: u64,
     },
+    Put {
+        key: String,
+        value: String,
+        if_revision: Option<u64>,
+        owner: KeyOwner,
+        connection: u64,
+    },
+    Delete {
+        key: String,
+        if_revision: Option<u64>,
+    },
+    /// Read when the log has come to it: what was written before is seen.
+    Get {
+        key: String,
+    },
+    Keys {
+        prefix: String,
+    },
 }
 
 /// A node as the log knows it.
@@ -88,6 +108,8 @@ pub struct MemberRecord {
 pub struct State {
     pub members: BTreeMap<u64, MemberRecord>,
     pub locks: Table,
+    #[serde(default)]
+    pub keys: Keys,
     #[serde(default)]
     pub audit: Audit,
 }
@@ -190,6 +212,8 @@ impl State {
         if restarted {
             let rebooted = known.is_none_or(|member| member.boot != boot);
             self.locks.returned(node, rebooted, time, decided);
+            self.keys.drop_node(node, rebooted);
+            self.keys.forget_results(node);
             // Whoever asked for these is gone.
             decided.retain(|decided| decided.call.node != node);
         }
@@ -220,6 +244,7 @@ impl State {
             }
             Op::Close { connection } => {
                 locks.close(owner(Some(connection)), time, decided);
+                self.keys.close(keys::Owner { node: id.node, connection: Some(connection) });
                 return;
             }
             Op::Unlock { resource, connection } => locks.unlock(&resource, owner(connection), time, decided),
@@ -230,6 +255,23 @@ impl State {
             Op::Offer { resource, to } => locks.offer(&resource, host, to),
             Op::Accept { resource, offer } => locks.accept(&resource, host, offer, time, decided),
             Op::Retract { resource, offer } => locks.retract(&resource, host, offer),
+            Op::Put { key, value, if_revision, owner, connection } => {
+                let owner = match owner {
+                    KeyOwner::Cluster => None,
+                    KeyOwner::Host => Some(keys::Owner { node: id.node, connection: None }),
+                    KeyOwner::Connection => Some(keys::Owner { node: id.node, connection: Some(connection) }),
+                };
+                let result = self.keys.put(&key, value, if_revision, owner);
+                self.keys.ended(id.node, id.seq, &result);
+                result.map(|revision| Value::Revision { revision })
+            }
+            Op::Delete { key, if_revision } => {
+                let result = self.keys.delete(&key, if_revision);
+                self.keys.ended(id.node, id.seq, &result);
+                result.map(|revision| Value::Revision { revision })
+            }
+            // Whoever asked reads the state as it is now.
+            Op::Get { .. } | Op::Keys { .. } => Ok(Value::Done {}),
         };
         decided.push(Decided { call: id, result: result as Result<Value, Refusal> });
     }
