@@ -1,12 +1,14 @@
-//! What every `main` of the project shares: exit codes, error lines, readiness.
+//! What every `main` of the project shares: exit codes, error lines, readiness, clean text.
 //!
 //! stdout is data and belongs to the program; stderr is for people and every line on it
 //! reads `program: object: cause`.
 #![forbid(unsafe_code)]
 
+mod clean;
 mod log;
 mod ready;
 
+pub use clean::clean;
 pub use log::{log, set_program};
 pub use ready::Ready;
 

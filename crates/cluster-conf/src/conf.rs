@@ -25,6 +25,8 @@ pub const MAX_FILE: u64 = 1 << 20;
 /// TCP port of the sessions between nodes, cman's own number.
 const PORT: u16 = 5405;
 const TOKEN_MS: u64 = 1000;
+/// Most warnings that are kept; a file of nonsense is not worth more.
+const MAX_WARNINGS: usize = 200;
 
 /// What cluster.conf says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -194,8 +196,10 @@ impl<'a, 'input> Reader<'a, 'input> {
     }
 
     fn warn(&mut self, at: usize, what: impl fmt::Display) {
-        let warning = self.error(at, what).to_string();
-        self.warnings.push(warning);
+        if self.warnings.len() < MAX_WARNINGS {
+            let warning = self.error(at, what).to_string();
+            self.warnings.push(warning);
+        }
     }
 
     fn unknown_attributes(&mut self, node: Node<'a, 'input>, known: &[&str]) {

@@ -2,8 +2,12 @@
 #![forbid(unsafe_code)]
 
 pub mod bound;
+pub mod check;
 pub mod conf;
+pub mod diff;
+pub mod edit;
 pub mod fence;
+pub mod schema;
 
 pub use bound::Bound;
 pub use conf::{ClusterNode, Conf, ConfError, MAX_FILE, MAX_NODES};
