@@ -12,8 +12,13 @@ use blake2::{Blake2s256, Digest};
 const LENGTHS: std::ops::RangeInclusive<usize> = 32..=4096;
 
 /// A 32-byte key, the BLAKE2s digest of the key file's bytes.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Key([u8; 32]);
+
+/// The keys of a cluster while one takes another's place: sessions are accepted with any of them
+/// and opened with the first one that the other side takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Keyring(Vec<Key>);
 
 /// Why a key file is not used.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +59,45 @@ impl Key {
 
     pub(super) fn bytes(&self) -> &[u8; 32] {
         &self.0
+    }
+}
+
+impl Keyring {
+    /// Reads the key file `path`, and beside it `path.next` and `path.old` where they exist.
+    ///
+    /// # Errors
+    /// As [`Key::load`], for any of them.
+    pub fn load(path: &Path) -> Result<Self, KeyError> {
+        let mut keys = vec![Key::load(path)?];
+        for suffix in [".next", ".old"] {
+            let mut name = path.as_os_str().to_owned();
+            name.push(suffix);
+            match Key::load(Path::new(&name)) {
+                Ok(key) if keys.contains(&key) => {}
+                Ok(key) => keys.push(key),
+                Err(KeyError::Read(_, error)) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Self(keys))
+    }
+
+    /// The main key first, then the others that are accepted.
+    #[must_use]
+    pub fn keys(&self) -> &[Key] {
+        &self.0
+    }
+
+    /// Whether sessions are opened with this key.
+    #[must_use]
+    pub fn is_main(&self, key: &Key) -> bool {
+        self.0.first() == Some(key)
+    }
+}
+
+impl From<Key> for Keyring {
+    fn from(key: Key) -> Self {
+        Self(vec![key])
     }
 }
 

@@ -11,7 +11,7 @@
 
 mod key;
 
-pub use key::{Key, KeyError};
+pub use key::{Key, KeyError, Keyring};
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -28,6 +28,9 @@ const OVERHEAD: usize = 17;
 pub const CHUNK: usize = MAX_NOISE - OVERHEAD;
 /// Longest greeting either side may send in the handshake, in bytes.
 pub const MAX_HELLO: usize = 4096;
+
+/// Shortest greeting on the wire: a Curve25519 key and the tag of an empty payload.
+const MIN_GREETING: usize = 48;
 
 const LAST: u8 = 0;
 const MORE: u8 = 1;
@@ -60,6 +63,39 @@ pub struct Session {
     /// What the peer said of itself during the handshake; authentic, since only a holder of the
     /// key could have said it.
     pub hello: Vec<u8>,
+    /// The key it was opened with.
+    pub key: Key,
+}
+
+/// Why a peer is not trusted, or no longer: within the [`io::Error`] that says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error("the peer does not hold this cluster's key")]
+    Key,
+    #[error("not the greeting of a fivenines session")]
+    Malformed,
+    #[error("a greeting that was recorded and is played again")]
+    Replayed,
+    #[error("session: a record that the peer did not make, or not in this order")]
+    Record,
+}
+
+impl Refusal {
+    /// The refusal in an error of a session, if that is what it is.
+    #[must_use]
+    pub fn of(error: &io::Error) -> Option<Self> {
+        error.get_ref()?.downcast_ref().copied()
+    }
+}
+
+impl From<Refusal> for io::Error {
+    fn from(refusal: Refusal) -> Self {
+        let kind = match refusal {
+            Refusal::Key => io::ErrorKind::PermissionDenied,
+            Refusal::Malformed | Refusal::Replayed | Refusal::Record => io::ErrorKind::InvalidData,
+        };
+        Self::new(kind, refusal)
+    }
 }
 
 impl Session {
@@ -72,37 +108,48 @@ impl Session {
     pub fn connect(stream: TcpStream, key: &Key, purpose: &str, hello: &[u8]) -> io::Result<Self> {
         let mut noise = handshake(key, purpose, true)?;
         write_hello(&mut &stream, &mut noise, hello)?;
-        let theirs = read_hello(&mut &stream, &mut noise)?;
-        let mut session = Self::established(stream, noise, theirs)?;
+        let wire = read_wire(&mut &stream)?;
+        let theirs = open_hello(&wire, &mut noise)?;
+        let mut session = Self::established(stream, noise, theirs, key.clone())?;
         session.sender.send(b"")?;
         Ok(session)
     }
 
-    /// Answers a session opened by [`Session::connect`]. The greeting alone may be a recorded one
-    /// that is played again; only who holds the key can go on from our answer to it, so that is
-    /// waited for.
+    /// Answers a session opened by [`Session::connect`] with `key`; see [`Session::accept_any`].
     ///
     /// # Errors
     /// As [`Session::connect`].
     pub fn accept(stream: TcpStream, key: &Key, purpose: &str, hello: &[u8]) -> io::Result<Self> {
-        let mut noise = handshake(key, purpose, false)?;
-        let theirs = read_hello(&mut &stream, &mut noise)?;
+        Self::accept_any(stream, std::slice::from_ref(key), purpose, hello)
+    }
+
+    /// Answers a session opened by [`Session::connect`] with any of `keys`. The greeting alone may
+    /// be a recorded one that is played again; only who holds the key can go on from our answer to
+    /// it, so that is waited for.
+    ///
+    /// # Errors
+    /// As [`Session::connect`].
+    pub fn accept_any(stream: TcpStream, keys: &[Key], purpose: &str, hello: &[u8]) -> io::Result<Self> {
+        let wire = read_wire(&mut &stream)?;
+        let (mut noise, theirs, key) = try_keys(&wire, keys, purpose)?;
         write_hello(&mut &stream, &mut noise, hello)?;
-        let mut session = Self::established(stream, noise, theirs)?;
-        match session.receiver.receive(0)? {
-            Some(_) => Ok(session),
-            None => Err(io::ErrorKind::UnexpectedEof.into()),
+        let mut session = Self::established(stream, noise, theirs, key)?;
+        match session.receiver.receive(0) {
+            Ok(Some(_)) => Ok(session),
+            Ok(None) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Err(error) if Refusal::of(&error) == Some(Refusal::Record) => Err(Refusal::Replayed.into()),
+            Err(error) => Err(error),
         }
     }
 
-    fn established(stream: TcpStream, noise: HandshakeState, hello: Vec<u8>) -> io::Result<Self> {
+    fn established(stream: TcpStream, noise: HandshakeState, hello: Vec<u8>, key: Key) -> io::Result<Self> {
         let state = Arc::new(noise.into_stateless_transport_mode().map_err(noise_error)?);
         let other = stream.try_clone()?;
         let (plain, wire) = (vec![0; MAX_NOISE], vec![0; MAX_NOISE + 2]);
         let sender =
             Sender { stream: other, state: Arc::clone(&state), nonce: 0, plain: plain.clone(), wire: wire.clone() };
         let receiver = Receiver { stream, state, nonce: 0, plain, wire };
-        Ok(Self { sender, receiver, hello })
+        Ok(Self { sender, receiver, hello, key })
     }
 }
 
@@ -157,8 +204,8 @@ impl Receiver {
         loop {
             let Some(length) = read_length(&mut self.stream, message.is_empty())? else { return Ok(None) };
             self.stream.read_exact(&mut self.wire[..length])?;
-            let plain =
-                self.state.read_message(self.nonce, &self.wire[..length], &mut self.plain).map_err(noise_error)?;
+            let plain = self.state.read_message(self.nonce, &self.wire[..length], &mut self.plain);
+            let plain = plain.map_err(|_| Refusal::Record)?;
             self.nonce += 1;
             let Some((more, chunk)) = self.plain[..plain].split_first() else {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, "a session message without its first byte"));
@@ -205,19 +252,32 @@ fn write_hello(stream: &mut impl Write, noise: &mut HandshakeState, hello: &[u8]
     stream.write_all(&wire[..length + 2])
 }
 
-fn read_hello(stream: &mut impl Read, noise: &mut HandshakeState) -> io::Result<Vec<u8>> {
+fn read_wire(stream: &mut impl Read) -> io::Result<Vec<u8>> {
     let Some(length) = read_length(stream, false)? else { return Err(io::ErrorKind::UnexpectedEof.into()) };
-    if length > MAX_HELLO + 128 {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "not the greeting of a fivenines session"));
+    if !(MIN_GREETING..=MAX_HELLO + 128).contains(&length) {
+        return Err(Refusal::Malformed.into());
     }
     let mut wire = vec![0; length];
     stream.read_exact(&mut wire)?;
-    let mut hello = vec![0; length];
-    let length = noise
-        .read_message(&wire, &mut hello)
-        .map_err(|_| io::Error::new(io::ErrorKind::PermissionDenied, "the peer does not hold this cluster's key"))?;
+    Ok(wire)
+}
+
+fn open_hello(wire: &[u8], noise: &mut HandshakeState) -> io::Result<Vec<u8>> {
+    let mut hello = vec![0; wire.len()];
+    let length = noise.read_message(wire, &mut hello).map_err(|_| Refusal::Key)?;
     hello.truncate(length);
     Ok(hello)
+}
+
+/// Opens an initiator's greeting with the key it was made with, which it does not tell.
+fn try_keys(wire: &[u8], keys: &[Key], purpose: &str) -> io::Result<(HandshakeState, Vec<u8>, Key)> {
+    for key in keys {
+        let mut noise = handshake(key, purpose, false)?;
+        if let Ok(hello) = open_hello(wire, &mut noise) {
+            return Ok((noise, hello, key.clone()));
+        }
+    }
+    Err(Refusal::Key.into())
 }
 
 /// The next message's length; `None` for a stream that ended before its first byte, where

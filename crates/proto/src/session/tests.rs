@@ -139,7 +139,77 @@ fn a_recorded_greeting_played_again_opens_nothing() {
     replayer.write_all(&[0, 17]).unwrap();
     replayer.write_all(&[0; 17]).unwrap();
     let error = Session::accept(listener.accept().unwrap().0, &key, "t", b"").unwrap_err();
-    assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    assert_eq!(Refusal::of(&error), Some(Refusal::Replayed));
+}
+
+#[test]
+fn garbage_in_place_of_a_greeting_is_told_from_a_wrong_key() {
+    let refused = |bytes: &[u8]| {
+        let wire = read_wire(&mut &bytes[..])?;
+        try_keys(&wire, &[Key::from_secret(b"k")], "t").map(|_| ())
+    };
+    let cause = |bytes: &[u8]| Refusal::of(&refused(bytes).unwrap_err());
+    assert_eq!(cause(b"GET / HTTP/1.0\r\n\r\n"), Some(Refusal::Malformed));
+    assert_eq!(cause(&[0, 47]), Some(Refusal::Malformed));
+    assert_eq!(cause(&[&[0, 48][..], &[9; 48]].concat()), Some(Refusal::Key));
+    assert_eq!(cause(&[0, 48, 1]), None);
+}
+
+/// Whether a session opens with `dial` where `keys` are accepted, and with which of them.
+fn opens(dial: &str, keys: &[&str]) -> Option<Key> {
+    let keys: Vec<Key> = keys.iter().map(|key| Key::from_secret(key.as_bytes())).collect();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = thread::spawn(move || Session::accept_any(listener.accept().unwrap().0, &keys, "t", b"server"));
+    let client = Session::connect(TcpStream::connect(address).unwrap(), &Key::from_secret(dial.as_bytes()), "t", b"");
+    let server = server.join().unwrap();
+    assert_eq!(client.is_ok(), server.is_ok());
+    server.ok().map(|session| session.key)
+}
+
+#[test]
+fn a_session_opens_with_any_key_that_is_accepted() {
+    for dial in ["main", "next", "old"] {
+        assert_eq!(opens(dial, &["main", "next", "old"]), Some(Key::from_secret(dial.as_bytes())));
+    }
+    assert_eq!(opens("gone", &["main", "next", "old"]), None);
+}
+
+#[test]
+fn every_pair_of_nodes_has_a_key_in_common_at_every_step_of_a_rotation() {
+    // The main key is dialled with, all are accepted; three nodes go from step to step in turn.
+    let steps: [&[&str]; 4] = [&["a"], &["a", "b"], &["b", "a"], &["b"]];
+    for step in steps.windows(2) {
+        for changed in 0..=3 {
+            let ring = |node: usize| if node < changed { step[1] } else { step[0] };
+            for (from, to) in [(0, 1), (0, 2), (1, 2), (1, 0), (2, 0), (2, 1)] {
+                assert!(opens(ring(from)[0], ring(to)).is_some(), "{from} to {to} after {changed} of {step:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_next_and_the_old_key_are_read_where_they_exist_and_must_be_as_safe() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("key");
+    let put = |name: &str, byte: u8, mode: u32| {
+        let file = directory.path().join(name);
+        std::fs::write(&file, [byte; 32]).unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let key = |byte: u8| Key::from_secret(&[byte; 32]);
+    put("key", 1, 0o600);
+    assert_eq!(Keyring::load(&path).unwrap().keys(), [key(1)]);
+    put("key.old", 2, 0o600);
+    put("key.next", 3, 0o600);
+    let ring = Keyring::load(&path).unwrap();
+    assert_eq!(ring.keys(), [key(1), key(3), key(2)]);
+    assert!(ring.is_main(&key(1)) && !ring.is_main(&key(3)));
+    put("key.old", 1, 0o600);
+    assert_eq!(Keyring::load(&path).unwrap().keys(), [key(1), key(3)]);
+    put("key.next", 3, 0o644);
+    assert!(matches!(Keyring::load(&path), Err(KeyError::Mode { mode: 0o644, .. })));
 }
 
 #[test]
@@ -150,10 +220,11 @@ fn a_greeting_cut_at_any_length_is_an_error() {
     write_hello(&mut wire, &mut noise, b"hello").unwrap();
     for length in 0..wire.len() {
         let mut noise = handshake(&key, "t", false).unwrap();
-        assert!(read_hello(&mut &wire[..length], &mut noise).is_err(), "{length} bytes");
+        let opened = read_wire(&mut &wire[..length]).and_then(|wire| open_hello(&wire, &mut noise));
+        assert!(opened.is_err(), "{length} bytes");
     }
     let mut noise = handshake(&key, "t", false).unwrap();
-    assert_eq!(read_hello(&mut wire.as_slice(), &mut noise).unwrap(), b"hello");
+    assert_eq!(open_hello(&read_wire(&mut wire.as_slice()).unwrap(), &mut noise).unwrap(), b"hello");
 }
 
 #[test]
