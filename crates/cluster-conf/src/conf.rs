@@ -139,6 +139,32 @@ impl Conf {
         Ok(addresses)
     }
 
+    /// The address of each node on the second network, in the order of [`Conf::nodes`].
+    ///
+    /// # Errors
+    /// An altname does not resolve, or leads to an address that a node has already.
+    pub fn resolve_second(&self) -> anyhow::Result<Vec<Option<SocketAddr>>> {
+        let first = self.resolve()?;
+        let names = self.nodes.iter().map(|node| node.name.as_str());
+        let mut taken: Vec<(SocketAddr, &str)> = first.into_iter().zip(names).collect();
+        let mut addresses = Vec::new();
+        for node in &self.nodes {
+            let Some(altname) = &node.altname else {
+                addresses.push(None);
+                continue;
+            };
+            let what = || format!("node {}: altname {altname}", node.name);
+            let address = (altname.as_str(), self.port).to_socket_addrs().with_context(what)?.next();
+            let address = address.with_context(|| format!("{}: the name has no address", what()))?;
+            if let Some((_, other)) = taken.iter().find(|(other, _)| *other == address) {
+                bail!("{}: is the address of {other} as well", what());
+            }
+            taken.push((address, &node.name));
+            addresses.push(Some(address));
+        }
+        Ok(addresses)
+    }
+
     /// The node this host is: the one called `name`, or, where the name is the host's own, the
     /// only one that equals it up to the first dot.
     ///

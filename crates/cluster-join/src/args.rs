@@ -25,6 +25,12 @@ pub struct Args {
     /// The cluster's key [default: cluster.conf's keyfile or /etc/cluster/cluster.key]
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
+    /// A group whose members may look at the cluster through the socket
+    #[arg(long, value_name = "NAME")]
+    group: Option<String>,
+    /// Leave out locked memory and real-time scheduling
+    #[arg(long)]
+    no_realtime: bool,
     /// Write a newline to this descriptor when ready
     #[arg(long, value_name = "N")]
     ready_fd: Option<u32>,
@@ -39,6 +45,8 @@ impl Args {
             state: self.state.unwrap_or(usual.state),
             socket: self.socket.unwrap_or(usual.socket),
             key: self.key,
+            group: self.group,
+            realtime: !self.no_realtime,
             ready_fd: self.ready_fd,
         }
     }

@@ -1,14 +1,16 @@
 //! The control socket: lines of JSON from this host's clients, cluster-ctl(5).
 
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder, OpenOptions};
+use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt, PermissionsExt, chown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::count::{Cause, Counters};
 use crate::engine::Caller;
 use anyhow::{Context, bail};
 use nines_proto::ctl::{self, Answer, Call, Failure, MAX_CALL, MAX_LINE, Outcome};
@@ -16,9 +18,12 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::poll::PollFlags;
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use nix::unistd::{Gid, Group};
 
 /// Most connections at once.
 const MAX_CONNECTIONS: usize = 512;
+/// Most of them that may only look.
+const MAX_LOOKING: usize = 128;
 /// Answers that wait to be read; a client that lets more pile up is hung up on.
 const MAX_UNREAD: usize = 2 * MAX_LINE;
 
@@ -40,6 +45,7 @@ pub struct Control {
     listener: UnixListener,
     connections: BTreeMap<u64, Connection>,
     next: u64,
+    counters: Arc<Counters>,
     /// Accepting failed: not polled for once, so that the failure is not all this process does.
     resting: bool,
 }
@@ -56,12 +62,14 @@ struct Connection {
 }
 
 impl Control {
-    /// Listens at `path`. A socket that a dead daemon left is replaced, one that answers is not.
+    /// Listens at `path`, for this process's user and, to look only, for the members of `group`. A
+    /// socket that a dead daemon left is replaced, one that answers is not.
     ///
     /// # Errors
-    /// Another daemon answers there, or the place does not take a socket.
-    pub fn bind(path: &Path) -> anyhow::Result<Self> {
+    /// Another daemon answers there, the place does not take a socket, or there is no such group.
+    pub fn bind(path: &Path, group: Option<&str>, counters: Arc<Counters>) -> anyhow::Result<Self> {
         let name = path.display();
+        let group = group.map(find_group).transpose()?;
         make_directory(path)?;
         match fs::symlink_metadata(path) {
             Ok(metadata) if !metadata.file_type().is_socket() => bail!("{name}: exists and is not a socket"),
@@ -78,7 +86,11 @@ impl Control {
         // The process's umask keeps everybody else out from the first moment on.
         let listener = UnixListener::bind(path).with_context(|| format!("{name}"))?;
         listener.set_nonblocking(true)?;
-        Ok(Self { path: path.into(), listener, connections: BTreeMap::new(), next: 1, resting: false })
+        if let Some(group) = group {
+            chown(path, None, Some(group.as_raw())).with_context(|| format!("{name}: --group"))?;
+            fs::set_permissions(path, Permissions::from_mode(0o660)).with_context(|| format!("{name}"))?;
+        }
+        Ok(Self { path: path.into(), listener, connections: BTreeMap::new(), next: 1, counters, resting: false })
     }
 
     /// Waits until the clients of a former run are gone, so that none still acts on a lock that
@@ -146,6 +158,12 @@ impl Control {
             stream.set_nonblocking(true)?;
             let peer = getsockopt(&stream, PeerCredentials).context("SO_PEERCRED")?;
             let may_steer = peer.uid() == 0 || peer.uid() == nix::unistd::geteuid().as_raw();
+            let looking = || self.connections.values().filter(|connection| !connection.may_steer).count();
+            if !may_steer && looking() >= MAX_LOOKING {
+                // Who only looks must not keep out who steers.
+                self.counters.add(Cause::HungUp);
+                continue;
+            }
             let connection =
                 Connection { stream, may_steer, uid: peer.uid(), input: Vec::new(), output: Vec::new(), ending: false };
             self.connections.insert(self.next, connection);
@@ -188,16 +206,19 @@ impl Control {
             connection.complain(&format!("a line of more than {most} bytes"));
             connection.input = Vec::new();
             connection.ending = true;
+            self.counters.add(Cause::HungUp);
         }
     }
 
     /// Writes what a connection has waiting; ends one that has nothing left to say or hear.
     pub fn write(&mut self, id: u64, heard: &mut Vec<Heard>) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
-        if connection.flush().is_err()
-            || connection.output.len() > MAX_UNREAD
-            || (connection.ending && connection.output.is_empty())
-        {
+        let broken = connection.flush().is_err();
+        let unread = connection.output.len() > MAX_UNREAD;
+        if broken || unread || (connection.ending && connection.output.is_empty()) {
+            if unread {
+                self.counters.add(Cause::HungUp);
+            }
             self.close(id, heard);
         }
     }
@@ -239,6 +260,11 @@ impl Control {
         };
         self.connections.iter().filter(|(_, connection)| done(connection)).map(|(id, _)| *id).collect()
     }
+}
+
+fn find_group(name: &str) -> anyhow::Result<Gid> {
+    let group = Group::from_name(name).with_context(|| format!("--group: {name}"))?;
+    Ok(group.with_context(|| format!("--group: {name}: there is no such group"))?.gid)
 }
 
 fn make_directory(socket: &Path) -> anyhow::Result<()> {

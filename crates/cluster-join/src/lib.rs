@@ -3,6 +3,7 @@
 
 mod args;
 pub mod control;
+pub mod count;
 pub mod engine;
 pub mod lock;
 pub mod log;

@@ -76,6 +76,13 @@ pub enum Peer {
 const PING: u8 = 0;
 const RAFT: u8 = 1;
 
+/// Whether a second copy of this message, which came over another link, is to be left out.
+/// What only says that a node is there counts for each link.
+#[must_use]
+pub fn is_numbered(message: &[u8]) -> bool {
+    message.first() == Some(&RAFT)
+}
+
 impl Peer {
     /// # Errors
     /// The message does not encode.

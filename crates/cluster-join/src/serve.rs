@@ -2,17 +2,17 @@
 
 use std::fs;
 use std::io::Read;
-use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
 use cluster_conf::{Conf, MAX_FILE};
 use nines_cli::{Exit, Ready, log};
-use nines_proto::ctl;
-use nines_proto::session::Key;
+use nines_proto::ctl::{self, Answer, Outcome, Value};
+use nines_proto::session::Keyring;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
@@ -20,9 +20,10 @@ use nix::sys::signalfd::SignalFd;
 use nix::sys::stat::{Mode, umask};
 
 use crate::control::{Control, Heard};
+use crate::count::Counters;
 use crate::engine::{Action, Engine, Event, Now};
 use crate::log::{Files, Identity};
-use crate::net::{Arrival, Net, Place, Wakeup};
+use crate::net::{Arrival, Net, Places, Setup, Wakeup};
 
 /// How long a stopping leader waits for another to take over.
 const HANDOVER: Duration = Duration::from_millis(500);
@@ -37,6 +38,10 @@ pub struct Options {
     pub state: PathBuf,
     pub socket: PathBuf,
     pub key: Option<PathBuf>,
+    /// Whose members may look.
+    pub group: Option<String>,
+    /// Whether to ask for locked memory and real-time scheduling.
+    pub realtime: bool,
     pub ready_fd: Option<u32>,
 }
 
@@ -50,6 +55,8 @@ struct Daemon {
     arrivals: Receiver<Arrival>,
     wakeup: Wakeup,
     control: Control,
+    counters: Arc<Counters>,
+    keys: PathBuf,
     signals: SignalFd,
     started: Instant,
     hello_at: u64,
@@ -78,7 +85,7 @@ pub fn read_conf(path: &Path) -> anyhow::Result<Conf> {
 /// The configuration or the state directory is of no use, or the disk fails.
 pub fn serve(options: &Options) -> anyhow::Result<Exit> {
     // Before the first thread, so that no other one takes the signal.
-    let signals = nines_sys::proc::signal_fd(&[Signal::SIGTERM, Signal::SIGINT])?;
+    let signals = nines_sys::proc::signal_fd(&[Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP])?;
     umask(Mode::from_bits_truncate(0o077));
     let conf = read_conf(&options.conf)?;
     for warning in &conf.warnings {
@@ -89,13 +96,26 @@ pub fn serve(options: &Options) -> anyhow::Result<Exit> {
         None => fs::read_to_string("/proc/sys/kernel/hostname").context("hostname")?.trim_end().to_owned(),
     };
     let me = conf.find(&name).with_context(|| options.conf.display().to_string())?.clone();
-    let addresses = conf.resolve()?;
-    let key = options.key.clone().or_else(|| conf.keyfile.clone()).unwrap_or_else(|| KEY.into());
-    let key = Key::load(&key)?;
-    let mut daemon = Daemon::start(options, &conf, me.id, &addresses, key, signals)?;
+    let places = Places::of(&conf, me.id)?;
+    let realtime = options.realtime && hurry();
+    let mut daemon = Daemon::start(options, &conf, me.id, places, realtime, signals)?;
     log(format_args!("node {} of cluster {}", me.name, conf.name));
     Ready::new(options.ready_fd).announce().context("--ready-fd")?;
     daemon.run()
+}
+
+/// Has this thread, and the net's after it, run whatever else the host does; whether it may.
+fn hurry() -> bool {
+    if let Err(error) = nines_sys::proc::lock_memory() {
+        log(format_args!("memory is not locked, a busy host may be taken for a dead one: {error}"));
+    }
+    match nines_sys::proc::run_realtime() {
+        Ok(()) => true,
+        Err(error) => {
+            log(format_args!("no real-time scheduling, a busy host may be taken for a dead one: {error}"));
+            false
+        }
+    }
 }
 
 fn random() -> anyhow::Result<u64> {
@@ -109,10 +129,12 @@ impl Daemon {
         options: &Options,
         conf: &Conf,
         me: u64,
-        addresses: &[SocketAddr],
-        key: Key,
+        places: Places,
+        realtime: bool,
         signals: SignalFd,
     ) -> anyhow::Result<Self> {
+        let path = options.key.clone().or_else(|| conf.keyfile.clone()).unwrap_or_else(|| KEY.into());
+        let keys = Keyring::load(&path)?;
         let wanted = Identity {
             format: Identity::FORMAT,
             cluster: conf.name.clone(),
@@ -129,17 +151,15 @@ impl Daemon {
         let now = clock(started);
         let mut engine = Engine::new(conf.clone(), identity, boot, loaded, random()?, now)
             .with_context(|| options.state.display().to_string())?;
-        let places = conf.nodes.iter().zip(addresses);
-        engine.set_addresses(places.clone().map(|(node, address)| (node.id, address.to_string())).collect());
-        let own = places.clone().find(|(node, _)| node.id == me).map(|(_, address)| *address).context("own address")?;
-        let others = places
-            .filter(|(node, _)| node.id != me)
-            .map(|(node, address)| Place { node: node.id, name: node.name.clone(), address: *address })
-            .collect();
+        engine.set_addresses(places.addresses(me));
+        let counters = Arc::<Counters>::default();
         Control::wait_for_former_clients(&options.socket)?;
-        let control = Control::bind(&options.socket)?;
-        let (net, arrivals, wakeup) = Net::start(own, others, key, conf.token, engine.hello())?;
-        Ok(Self { engine, files, net, arrivals, wakeup, control, signals, started, hello_at: now.ms })
+        let control = Control::bind(&options.socket, options.group.as_deref(), Arc::clone(&counters))?;
+        let (token, hello, run) = (conf.token, engine.hello(), random()?);
+        let setup = Setup { keys, token, hello, counters: Arc::clone(&counters), realtime, run };
+        let (net, arrivals, wakeup) = Net::start(places, setup)?;
+        let hello_at = now.ms;
+        Ok(Self { engine, files, net, arrivals, wakeup, control, counters, keys: path, signals, started, hello_at })
     }
 
     fn now(&self) -> Now {
@@ -157,8 +177,7 @@ impl Daemon {
             }
             let (mut readable, mut writable) = (Vec::new(), Vec::new());
             let (signalled, accept) = self.wait(&mut readable, &mut writable)?;
-            if signalled && stop_by.is_none() {
-                while self.signals.read_signal()?.is_some() {}
+            if signalled && self.told_to_stop()? && stop_by.is_none() {
                 log(format_args!("stopping"));
                 let now = self.now();
                 self.engine.step(now, Event::Stop);
@@ -177,7 +196,7 @@ impl Daemon {
             self.wakeup.clear();
             for arrival in self.arrivals.try_iter() {
                 let event = match arrival {
-                    Arrival::Up { link, hello } => Event::PeerUp { link, hello },
+                    Arrival::Up { link, ring, hello } => Event::PeerUp { link, ring, hello },
                     Arrival::Down { link, node } => Event::PeerDown { link, node },
                     Arrival::Message { link, node, bytes } => Event::Message { link, node, bytes },
                 };
@@ -191,6 +210,28 @@ impl Daemon {
                 self.engine.step(now, event);
             }
         }
+    }
+
+    /// Takes the signals that came; whether one of them says to stop.
+    fn told_to_stop(&mut self) -> anyhow::Result<bool> {
+        let (mut stop, mut reload) = (false, false);
+        while let Some(signal) = self.signals.read_signal()? {
+            let hangup = signal.ssi_signo == Signal::SIGHUP as u32;
+            (stop, reload) = (stop || !hangup, reload || hangup);
+        }
+        if reload {
+            match Keyring::load(&self.keys) {
+                Ok(keys) => {
+                    let more = keys.keys().len() - 1;
+                    log(format_args!("{}: read again, {more} more beside it", self.keys.display()));
+                    self.net.set_keys(keys);
+                }
+                Err(error) => {
+                    log(format_args!("the keys stay as they are: {:#}", anyhow::Error::from(error)));
+                }
+            }
+        }
+        Ok(stop)
     }
 
     /// Waits until something happens or the engine's time comes: whether a signal came, whether a
@@ -247,8 +288,11 @@ impl Daemon {
     fn perform(&mut self) -> anyhow::Result<()> {
         for action in self.engine.take_actions() {
             match action {
-                Action::Send { to, bytes } => self.net.send(to, bytes),
-                Action::Answer { connection, answer } => self.control.answer(connection, &answer)?,
+                Action::Send { to, bytes } => self.net.send(to, &bytes),
+                Action::Answer { connection, mut answer } => {
+                    self.count(&mut answer);
+                    self.control.answer(connection, &answer)?;
+                }
                 Action::Log(line) => log(format_args!("{line}")),
                 Action::Identity(identity) => self.files.save_identity(&identity)?,
                 Action::Reconnect => {
@@ -259,6 +303,17 @@ impl Daemon {
             }
         }
         Ok(())
+    }
+}
+
+impl Daemon {
+    /// Adds to a status what was counted outside the engine.
+    fn count(&self, answer: &mut Answer) {
+        if let Outcome::Ok(Value::Status(status)) = &mut answer.outcome {
+            for (name, count) in self.counters.list() {
+                *status.counters.entry(name).or_insert(0) += count;
+            }
+        }
     }
 }
 
@@ -277,6 +332,8 @@ impl Default for Options {
             state: "/var/lib/cluster".into(),
             socket: ctl::SOCKET.into(),
             key: None,
+            group: None,
+            realtime: true,
             ready_fd: None,
         }
     }

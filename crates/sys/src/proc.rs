@@ -1,10 +1,13 @@
-//! This process: the signals it waits for and what becomes of its children.
+//! This process: the signals it waits for, what becomes of its children, and that it runs when it
+//! has to.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
+use nix::sys::mman::{MlockAllFlags, mlockall};
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
@@ -77,6 +80,37 @@ pub fn kill_process(process: BorrowedFd<'_>) -> io::Result<()> {
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Keeps the memory of this process from being swapped out or dropped: all there is now, and what
+/// comes later from its first use on, so that stacks cost what they use. It is refused where a
+/// limit on locked memory would make later allocations fail.
+///
+/// # Errors
+/// The limit on locked memory cannot be lifted, or the kernel refuses.
+pub fn lock_memory() -> io::Result<()> {
+    let lifted = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY);
+    if lifted.is_err() && getrlimit(Resource::RLIMIT_MEMLOCK)?.0 != RLIM_INFINITY {
+        lifted?;
+    }
+    // The first call brings in what is mapped, the second one is for what will be.
+    mlockall(MlockAllFlags::MCL_CURRENT)?;
+    let on_fault = MlockAllFlags::from_bits_retain(libc::MCL_ONFAULT);
+    Ok(mlockall(MlockAllFlags::MCL_CURRENT | MlockAllFlags::MCL_FUTURE | on_fault)?)
+}
+
+/// Has this thread run ahead of all usual ones, in turn with others like it. The threads and
+/// programs it starts run as usual, unless they call this as well.
+///
+/// # Errors
+/// The process may not (`CAP_SYS_NICE`, `RLIMIT_RTPRIO`).
+pub fn run_realtime() -> io::Result<()> {
+    // SAFETY: sched_get_priority_min(2) takes and returns integers.
+    let lowest = unsafe { libc::sched_get_priority_min(libc::SCHED_RR) };
+    let parameter = libc::sched_param { sched_priority: lowest };
+    // SAFETY: 0 is the calling thread, and the kernel only reads the parameter, which lives here.
+    let done = unsafe { libc::sched_setscheduler(0, libc::SCHED_RR | libc::SCHED_RESET_ON_FORK, &raw const parameter) };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,5 +135,46 @@ mod tests {
         unblock_signals(command.args(["-c", "kill -USR1 $$; echo survived"]));
         let output = command.output().unwrap();
         assert_eq!((output.status.success(), output.stdout.as_slice()), (false, &b""[..]));
+    }
+
+    /// Scheduling policy of this thread: field 41 of its stat file, 39 behind the command's name.
+    fn policy() -> u32 {
+        let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
+        stat.rsplit_once(')').unwrap().1.split_whitespace().nth(38).unwrap().parse().unwrap()
+    }
+
+    #[test]
+    fn a_realtime_thread_starts_usual_threads_and_programs() {
+        std::thread::spawn(|| {
+            if let Err(error) = run_realtime() {
+                assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
+                return assert_eq!(policy(), 0);
+            }
+            assert_eq!(policy(), libc::SCHED_RR.unsigned_abs());
+            assert_eq!(std::thread::spawn(policy).join().unwrap(), 0);
+            let output = Command::new("sh").args(["-c", "cut -d' ' -f41 /proc/$$/stat"]).output().unwrap();
+            assert_eq!(output.stdout, b"0\n");
+        })
+        .join()
+        .unwrap();
+    }
+
+    #[test]
+    fn locked_memory_is_all_there_is_and_will_be_or_none() {
+        let locked = || {
+            let status = std::fs::read_to_string("/proc/self/status").unwrap();
+            let line = status.lines().find_map(|line| line.strip_prefix("VmLck:")).unwrap().to_owned();
+            line.trim().trim_end_matches(" kB").parse::<u64>().unwrap()
+        };
+        match lock_memory() {
+            Ok(()) => {
+                let before = locked();
+                let block = vec![1_u8; 8 << 20];
+                assert!(before > 0 && locked() >= before + 8 * 1024, "{before} kB, then {}", locked());
+                drop(block);
+                nix::sys::mman::munlockall().unwrap();
+            }
+            Err(_) => assert_eq!(locked(), 0),
+        }
     }
 }

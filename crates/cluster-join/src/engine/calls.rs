@@ -150,6 +150,11 @@ impl Engine {
     pub(super) fn call(&mut self, now: Now, caller: &Caller, call: Call) {
         let Call { id, request } = call;
         let connection = caller.connection;
+        if !caller.may_steer && !request.only_looks() {
+            let what = resource(&request).map(|resource| format!("{resource}: ")).unwrap_or_default();
+            let message = format!("{what}only root and cluster-join's own user may change something");
+            return self.refuse(connection, id, ErrorKind::Denied, message);
+        }
         match request {
             Request::Status => {
                 let status = self.status(now);
@@ -177,13 +182,7 @@ impl Engine {
             _ => {}
         }
         let name = resource(&request).unwrap_or_default().to_owned();
-        let refusal = if !caller.may_steer {
-            Some((ErrorKind::Denied, format!("{name}: only root and cluster-join's own user may change locks")))
-        } else if let Some(message) = invalid(&request) {
-            Some((ErrorKind::Invalid, message))
-        } else {
-            None
-        };
+        let refusal = if let Some(message) = invalid(&request) { Some((ErrorKind::Invalid, message)) } else { None };
         if let Some((kind, message)) = refusal {
             return self.refuse(connection, id, kind, message);
         }

@@ -51,8 +51,8 @@ pub struct Caller {
 pub enum Event {
     /// Time has passed.
     Tick,
-    /// Another node's session with us opened.
-    PeerUp { link: u64, hello: Hello },
+    /// Another node's session with us opened, over the network `ring`; `link` is its number.
+    PeerUp { link: u64, ring: usize, hello: Hello },
     /// That session ended.
     PeerDown { link: u64, node: u64 },
     /// Something arrived over it.
@@ -105,8 +105,8 @@ pub struct Engine {
     conf: Conf,
     identity: Identity,
     boot: String,
-    /// Of each node, for people.
-    addresses: BTreeMap<u64, String>,
+    /// Of each node on each network that it shares with this one.
+    addresses: BTreeMap<u64, Vec<String>>,
     token_ms: u64,
     raw: RawNode<Store>,
     state: State,
@@ -129,6 +129,8 @@ pub struct Engine {
     /// The log has known this very run of the daemon.
     was_admitted: bool,
     stopping: bool,
+    /// Messages of other nodes that none of this version sends.
+    malformed: u64,
     log_length: LogLength,
     out: Vec<Action>,
 }
@@ -209,6 +211,7 @@ impl Engine {
             blank,
             was_admitted: false,
             stopping: false,
+            malformed: 0,
             log_length: LogLength::USUAL,
             out: Vec::new(),
         };
@@ -221,8 +224,8 @@ impl Engine {
         self.log_length = log_length;
     }
 
-    /// The nodes' addresses, for [`nines_proto::ctl::Member::address`].
-    pub fn set_addresses(&mut self, addresses: BTreeMap<u64, String>) {
+    /// The nodes' addresses on each network that they share with this one.
+    pub fn set_addresses(&mut self, addresses: BTreeMap<u64, Vec<String>>) {
         self.addresses = addresses;
     }
 
@@ -292,7 +295,7 @@ impl Engine {
         self.pass_time(now);
         match event {
             Event::Tick => {}
-            Event::PeerUp { link, hello } => self.peer_up(now, link, hello),
+            Event::PeerUp { link, ring, hello } => self.peer_up(now, link, ring, hello),
             Event::PeerDown { link, node } => {
                 if self.peers.down(node, link) {
                     self.raw.report_unreachable(node);
@@ -312,6 +315,10 @@ impl Engine {
 
     fn pass_time(&mut self, now: Now) {
         let mut ticks = 0;
+        let late = now.ms.saturating_sub(self.next_tick);
+        if late > 2 * self.tick_ms() {
+            self.peers.overslept(now, late, self.token_ms);
+        }
         while now.ms >= self.next_tick {
             // After a pause of the whole process the missed ticks say nothing about the others.
             if ticks == 4 {
@@ -347,8 +354,13 @@ impl Engine {
             Ok(Peer::Ping) => return,
             Ok(Peer::Raft(message)) => *message,
             Err(error) => {
-                let line = format!("node {}: {error:#}", self.conf.name_of(from));
-                return self.log(line);
+                self.malformed += 1;
+                // The first ones, and then ever fewer of them.
+                if self.malformed.is_power_of_two() {
+                    let line = format!("node {}: {error:#}", self.conf.name_of(from));
+                    self.log(line);
+                }
+                return;
             }
         };
         if let Some(message) = self.acceptable(message) {

@@ -5,21 +5,44 @@ use std::collections::BTreeMap;
 use raft::ProgressState;
 
 use super::{Action, Engine, Now};
+use crate::net::RINGS;
 use crate::peer::{Hello, Peer as Message};
 use crate::state::Command;
 use cluster_conf::Conf;
-use nines_proto::ctl::utc;
+use nines_proto::ctl::{Note, utc};
 
 #[derive(Debug, Default)]
 struct Peer {
-    /// The session it talks to us over, and how it introduced itself there.
-    link: Option<u64>,
+    /// The session it talks to us over on each network.
+    links: [Link; RINGS],
+    /// How it introduced itself last.
     hello: Option<Hello>,
-    heard: Option<Now>,
+    heard: Option<Heard>,
+    /// Since when it is heard, in time awake, whatever over.
+    present_since: Option<u64>,
     /// When a snapshot went to it that it has not answered.
     snapshot_sent: Option<u64>,
     /// When its joining or loss was last proposed.
     proposed: Option<u64>,
+}
+
+/// When something was heard: in time awake, and on the clock of people.
+#[derive(Debug, Clone, Copy)]
+struct Heard {
+    ms: u64,
+    unix: u64,
+}
+
+/// A network to a node.
+#[derive(Debug, Default)]
+pub(super) struct Link {
+    session: Option<u64>,
+    heard: Option<u64>,
+    /// Something was heard within the last token time; since when that is so, or is not.
+    pub up: bool,
+    pub since: Option<u64>,
+    /// It was logged that nothing is heard although the other one carries on.
+    pub told: bool,
 }
 
 #[derive(Debug)]
@@ -30,26 +53,52 @@ pub struct Peers {
     /// For this node's own joining.
     proposed: Option<u64>,
     last_ms: u64,
+    /// How long this process did not run when it should have, and when that was noted last. No
+    /// node was silent in that time: we did not listen.
+    asleep: u64,
+    asleep_noted: Option<u64>,
 }
 
 impl Peers {
     pub fn new(conf: &Conf, me: u64, now: Now) -> Self {
         let others = conf.nodes.iter().filter(|node| node.id != me).map(|node| (node.id, Peer::default())).collect();
-        Self { started: now.ms, others, next_ping: now.ms, proposed: None, last_ms: now.ms }
+        let (next_ping, last_ms) = (now.ms, now.ms);
+        Self { started: now.ms, others, next_ping, proposed: None, last_ms, asleep: 0, asleep_noted: None }
+    }
+
+    /// The clock that silence is measured on: it stands while this process does.
+    fn awake(&self, now: Now) -> u64 {
+        now.ms.saturating_sub(self.asleep)
+    }
+
+    /// Notes that this process comes `late` by so many milliseconds. Of pauses that follow each
+    /// other closely only the first counts, so that a host that is always late still notices
+    /// who is gone.
+    pub fn overslept(&mut self, now: Now, late: u64, token_ms: u64) {
+        let before = now.ms.saturating_sub(late);
+        if self.asleep_noted.is_none_or(|noted| before >= noted + token_ms / 2) {
+            self.asleep += late;
+            self.asleep_noted = Some(now.ms);
+        }
     }
 
     /// Notes a message of `node` over `link`; false for one of a session that was replaced.
     pub fn heard(&mut self, now: Now, node: u64, link: u64) -> bool {
-        let Some(peer) = self.others.get_mut(&node).filter(|peer| peer.link == Some(link)) else { return false };
-        peer.heard = Some(now);
+        let ms = self.awake(now);
+        let Some(peer) = self.others.get_mut(&node) else { return false };
+        let Some(ring) = peer.links.iter_mut().find(|ring| ring.session == Some(link)) else { return false };
+        ring.heard = Some(ms);
+        peer.heard = Some(Heard { ms, unix: now.unix });
         true
     }
 
-    /// Notes the end of a session; false when it had been replaced before.
+    /// Notes the end of a session; false when it had been replaced before, or another one of the
+    /// node goes on.
     pub fn down(&mut self, node: u64, link: u64) -> bool {
-        let Some(peer) = self.others.get_mut(&node).filter(|peer| peer.link == Some(link)) else { return false };
-        peer.link = None;
-        true
+        let Some(peer) = self.others.get_mut(&node) else { return false };
+        let Some(ring) = peer.links.iter_mut().find(|ring| ring.session == Some(link)) else { return false };
+        ring.session = None;
+        peer.links.iter().all(|ring| ring.session.is_none())
     }
 
     pub fn snapshot_sent(&mut self, node: u64) {
@@ -60,7 +109,8 @@ impl Peers {
 
     /// Whether `node` was heard within the last `token_ms`.
     pub fn present(&self, now: Now, node: u64, token_ms: u64) -> bool {
-        self.others.get(&node).and_then(|peer| peer.heard).is_some_and(|heard| now.ms < heard.ms + token_ms)
+        let heard = self.others.get(&node).and_then(|peer| peer.heard);
+        heard.is_some_and(|heard| self.awake(now) < heard.ms + token_ms)
     }
 
     /// When `node` was last heard, on the clock of people.
@@ -71,21 +121,67 @@ impl Peers {
     /// Silent for `token_ms`, counted from our own start for a node never heard.
     fn silent(&self, now: Now, node: u64, token_ms: u64) -> bool {
         let since = self.others.get(&node).and_then(|peer| peer.heard).map_or(self.started, |heard| heard.ms);
-        now.ms >= since + token_ms
+        self.awake(now) >= since + token_ms
+    }
+
+    /// The networks to `node`.
+    pub(super) fn links(&self, node: u64) -> &[Link] {
+        self.others.get(&node).map_or(&[], |peer| &peer.links)
+    }
+
+    /// Brings up to date which links carry something. Tells those that are newly silent while the
+    /// other one is not, and those that are back: node, network, whether it carries.
+    fn watch_links(&mut self, now: Now, token_ms: u64, networks: impl Fn(u64) -> usize) -> Vec<(u64, usize, bool)> {
+        let ms = self.awake(now);
+        let recent = |heard: Option<u64>| heard.is_some_and(|heard| ms < heard + token_ms);
+        let mut news = Vec::new();
+        for (node, peer) in &mut self.others {
+            let present = recent(peer.heard.map(|heard| heard.ms));
+            let since = present.then(|| peer.present_since.unwrap_or(ms));
+            peer.present_since = since;
+            // A node that has just come may take that long to use all its links.
+            let settled = since.is_some_and(|since| ms >= since + 2 * token_ms);
+            for (ring, link) in peer.links.iter_mut().enumerate().take(networks(*node)) {
+                let up = recent(link.heard);
+                if up != link.up {
+                    (link.up, link.since) = (up, Some(now.unix));
+                }
+                if up == link.told && (up || settled) {
+                    link.told = !up;
+                    news.push((*node, ring, up));
+                }
+            }
+        }
+        news
     }
 
     /// A node to hand the lead to.
     pub fn heir(&self, conf: &Conf) -> Option<u64> {
-        let heard = |node: &u64| self.others.get(node).filter(|peer| peer.link.is_some()).and_then(|peer| peer.heard);
+        let connected = |peer: &&Peer| peer.links.iter().any(|link| link.session.is_some());
+        let heard = |node: &u64| self.others.get(node).filter(connected).and_then(|peer| peer.heard);
         conf.voters().into_iter().filter_map(|node| Some((heard(&node)?.ms, node))).max().map(|(_, node)| node)
     }
 }
 
 impl Engine {
-    pub(super) fn peer_up(&mut self, now: Now, link: u64, hello: Hello) {
+    pub(super) fn peer_up(&mut self, now: Now, link: u64, ring: usize, hello: Hello) {
         let (node, me) = (hello.node, self.me());
+        let ms = self.peers.awake(now);
         let Some(peer) = self.peers.others.get_mut(&node) else { return };
-        (peer.link, peer.heard, peer.snapshot_sent, peer.proposed) = (Some(link), Some(now), None, None);
+        let run = |hello: &Hello| (hello.incarnation, hello.store.clone());
+        let same_run = peer.hello.as_ref().map(run) == Some(run(&hello));
+        let second = same_run && peer.links.iter().any(|link| link.session.is_some());
+        if !same_run {
+            peer.links.iter_mut().for_each(|link| link.session = None);
+        }
+        let Some(slot) = peer.links.get_mut(ring) else { return };
+        (slot.session, slot.heard) = (Some(link), Some(ms));
+        peer.heard = Some(Heard { ms, unix: now.unix });
+        if second {
+            // Over this link it says what it said over the other one; what we know is newer.
+            return;
+        }
+        (peer.snapshot_sent, peer.proposed) = (None, None);
         let (last, commit, known) = (hello.last, hello.commit, hello.known.get(&me).cloned());
         peer.hello = Some(hello);
         let ours = (self.identity.incarnation, &self.identity.store);
@@ -127,6 +223,41 @@ impl Engine {
         }
         self.watch_leader(now);
         self.watch_quorum(now);
+        self.watch_links(now);
+    }
+
+    fn watch_links(&mut self, now: Now) {
+        let networks = |node: u64| self.addresses.get(&node).map_or(1, Vec::len);
+        for (node, ring, up) in self.peers.watch_links(now, self.token_ms, networks) {
+            let (name, address) = (self.conf.name_of(node), self.link_address(node, ring));
+            if up {
+                self.log(format!("node {name}: link {address} is back"));
+            } else {
+                self.log(format!("node {name}: link {address} is lost; the other one carries on"));
+            }
+        }
+    }
+
+    pub(super) fn link_address(&self, node: u64, ring: usize) -> String {
+        let addresses = self.addresses.get(&node);
+        addresses.and_then(|addresses| addresses.get(ring)).cloned().unwrap_or_default()
+    }
+
+    /// What is to be said of links: which are lost although their node is there.
+    pub(super) fn link_notes(&self) -> Vec<Note> {
+        let mut notes = Vec::new();
+        for node in self.conf.nodes.iter().map(|node| node.id) {
+            for (ring, _) in self.peers.links(node).iter().enumerate().filter(|(_, link)| link.told) {
+                let (name, address) = (self.conf.name_of(node), self.link_address(node, ring));
+                let host = address.rsplit_once(':').map_or(address.as_str(), |(host, _)| host);
+                let host = host.trim_matches(['[', ']']);
+                notes.push(Note {
+                    what: format!("node {name}: nothing is heard over link {address}; one more failure cuts it off"),
+                    command: Some(format!("ping -c 3 {host}")),
+                });
+            }
+        }
+        notes
     }
 
     /// A snapshot of which nothing is heard was lost, and is sent again; until it is told, the

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use nines_proto::ctl::{LockState, Member, MemberState, Role, Status, VERSION};
+use nines_proto::ctl::{LinkState, LockState, Member, MemberState, Role, Status, VERSION};
 
 use super::{Engine, Now};
 
@@ -34,8 +34,8 @@ impl Engine {
             applied: self.applied(),
             members: self.conf.nodes.iter().map(|node| self.member(now, node.id, reason.is_none())).collect(),
             reason,
-            notes: Vec::new(),
-            counters: BTreeMap::new(),
+            notes: self.link_notes(),
+            counters: BTreeMap::from([("messages-malformed".to_owned(), self.malformed)]),
         }
     }
 
@@ -56,15 +56,21 @@ impl Engine {
         Member {
             id,
             name: self.conf.name_of(id),
-            address: self.addresses.get(&id).cloned().unwrap_or_default(),
+            address: self.link_address(id, 0),
             votes: node.map_or(0, |node| node.votes),
             state,
             role: if node.is_some_and(|node| node.votes > 0) { Role::Voter } else { Role::Learner },
-            links: Vec::new(),
+            links: self.links(id),
             since,
             incarnation: record.map_or(0, |member| member.incarnation),
             boot: record.map(|member| member.boot.clone()).unwrap_or_default(),
         }
+    }
+
+    fn links(&self, id: u64) -> Vec<LinkState> {
+        let addresses = self.addresses.get(&id).into_iter().flatten();
+        let links = self.peers.links(id).iter().zip(addresses);
+        links.map(|(link, address)| LinkState { address: address.clone(), up: link.up, since: link.since }).collect()
     }
 
     pub(super) fn locks(&self) -> Vec<LockState> {

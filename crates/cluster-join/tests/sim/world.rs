@@ -218,7 +218,7 @@ impl World {
                 self.next_link += 1;
                 self.links.insert(pair, link);
                 if let Some(hello) = self.node(*from).engine.as_ref().map(Engine::hello) {
-                    self.step(*to, Event::PeerUp { link, hello });
+                    self.step(*to, Event::PeerUp { link, ring: 0, hello });
                 }
             }
         }

@@ -158,6 +158,26 @@ pub enum Request {
     },
 }
 
+impl Request {
+    /// Whether this changes nothing, so that who may look may ask it.
+    #[must_use]
+    pub fn only_looks(&self) -> bool {
+        matches!(
+            self,
+            Self::Status
+                | Self::Locks
+                | Self::Get { .. }
+                | Self::Keys { .. }
+                | Self::Watch { .. }
+                | Self::Log { .. }
+                | Self::Fences
+                | Self::Conf { .. }
+                | Self::ConfHistory
+                | Self::Cancel { .. }
+        )
+    }
+}
+
 /// One line to a client.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer {

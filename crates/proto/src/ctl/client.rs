@@ -177,7 +177,8 @@ impl Client {
 fn presence(socket: &Path) -> io::Result<Option<Flock<File>>> {
     match File::open(clients_file(socket)) {
         Ok(file) => Flock::lock(file, FlockArg::LockShared).map(Some).map_err(|(_, errno)| errno.into()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        // Who may only look acts on no lock.
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => Ok(None),
         Err(error) => Err(error),
     }
 }
