@@ -78,7 +78,7 @@ impl Cluster {
             for (from, to) in [(node, other), (other, node)] {
                 if !self.cut.contains(&from) && !self.cut.contains(&to) {
                     let hello = self.engines[&from].hello();
-                    self.step(to, Event::PeerUp { link: from, hello });
+                    self.step(to, Event::PeerUp { link: from, ring: 0, hello });
                 }
             }
         }
