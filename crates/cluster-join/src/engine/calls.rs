@@ -10,7 +10,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use nines_proto::ctl::{
-    Answer, Call, ErrorKind, Failure, KeyOwner, LockHolder, MAX_NOTE, MAX_RESOURCE, Request, Value,
+    Answer, Call, ErrorKind, Failure, KeyOwner, LockHolder, MAX_NOTE, MAX_RESOURCE, MAX_SESSION, Request, VALUE_DIGITS,
+    Value,
 };
 
 use super::{Action, Caller, Engine, Now};
@@ -130,6 +131,18 @@ fn invalid(request: &Request) -> Option<String> {
     if resource.is_empty() || resource.len() > MAX_RESOURCE || resource.chars().any(|c| c.is_control() || c == ' ') {
         return Some(format!("`{resource}' is not a resource name: 1 to {MAX_RESOURCE} bytes, no blanks"));
     }
+    if let Request::Lock { session: Some(session), .. }
+    | Request::Convert { session: Some(session), .. }
+    | Request::Unlock { session: Some(session), .. } = request
+        && (session.is_empty() || session.len() > MAX_SESSION || session.chars().any(|c| c.is_control() || c == ' '))
+    {
+        return Some(format!("{resource}: `{session}' is not a session's name: 1 to {MAX_SESSION} bytes, no blanks"));
+    }
+    if let Request::Convert { value: Some(value), .. } | Request::Unlock { value: Some(value), .. } = request
+        && (value.len() != VALUE_DIGITS || !value.bytes().all(|byte| byte.is_ascii_hexdigit()))
+    {
+        return Some(format!("{resource}: a value block has {VALUE_DIGITS} hexadecimal digits"));
+    }
     if let Request::Lock { note, .. } = request
         && (note.len() > MAX_NOTE || note.chars().any(char::is_control))
     {
@@ -182,21 +195,25 @@ impl Engine {
             _ => {}
         }
         let name = resource(&request).unwrap_or_default().to_owned();
-        let refusal = if let Some(message) = invalid(&request) { Some((ErrorKind::Invalid, message)) } else { None };
-        if let Some((kind, message)) = refusal {
-            return self.refuse(connection, id, kind, message);
+        if let Some(message) = invalid(&request) {
+            return self.refuse(connection, id, ErrorKind::Invalid, message);
         }
-        let owner = |sticky: bool| (!sticky).then_some(connection);
+        // A session is one of the host's, so that it outlives the connection.
+        let owner = |sticky: bool, session: &Option<String>| (!sticky && session.is_none()).then_some(connection);
         let (op, wait_ms) = match request {
-            Request::Lock { resource, mode, wait_ms, sticky, note, .. } => {
-                let now_or_never = wait_ms == Some(0);
-                (Op::Lock { resource, connection: owner(sticky), mode, now_or_never, note }, wait_ms)
+            Request::Lock { resource, mode, wait_ms, sticky, session, note } => {
+                let (connection, now_or_never) = (owner(sticky, &session), wait_ms == Some(0));
+                (Op::Lock { resource, connection, session, mode, now_or_never, note }, wait_ms)
             }
-            Request::Convert { resource, mode, wait_ms, sticky, .. } => {
-                let now_or_never = wait_ms == Some(0);
-                (Op::Convert { resource, connection: owner(sticky), mode, now_or_never }, wait_ms)
+            Request::Convert { resource, mode, wait_ms, sticky, session, value } => {
+                let (connection, now_or_never) = (owner(sticky, &session), wait_ms == Some(0));
+                let value = value.map(|value| value.to_ascii_lowercase());
+                (Op::Convert { resource, connection, session, mode, now_or_never, value }, wait_ms)
             }
-            Request::Unlock { resource, sticky, .. } => (Op::Unlock { resource, connection: owner(sticky) }, Some(0)),
+            Request::Unlock { resource, sticky, session, value } => {
+                let value = value.map(|value| value.to_ascii_lowercase());
+                (Op::Unlock { resource, connection: owner(sticky, &session), session, value }, Some(0))
+            }
             Request::Offer { resource, to } => match self.conf.nodes.iter().find(|node| node.name == to) {
                 Some(node) => (Op::Offer { resource, to: node.id }, Some(0)),
                 None => {
@@ -282,10 +299,10 @@ impl Engine {
             Op::Put { connection: of, owner: KeyOwner::Connection, .. } => *of == connection,
             _ => false,
         });
-        let (node, connection) = (self.me(), Some(connection));
-        owning |= self.state.locks.owns(Owner { node, connection });
-        owning |= self.state.keys.owns(keys::Owner { node, connection });
-        if owning && let Some(connection) = connection {
+        let node = self.me();
+        owning |= self.state.locks.owns(&Owner::connection(node, connection));
+        owning |= self.state.keys.owns(keys::Owner { node, connection: Some(connection) });
+        if owning {
             self.calls.submit(now, Op::Close { connection });
         }
     }
@@ -327,15 +344,15 @@ impl Engine {
             .collect();
         for seq in late {
             let Some(call) = self.calls.waiting.remove(&seq) else { continue };
-            let (Op::Lock { resource, connection, mode, .. } | Op::Convert { resource, connection, mode, .. }) =
-                &call.op
+            let (Op::Lock { resource, connection, session, mode, .. }
+            | Op::Convert { resource, connection, session, mode, .. }) = &call.op
             else {
                 let message = format!("not quorate: {}", blocked.as_deref().unwrap_or_default());
                 self.refuse(call.connection, call.id, ErrorKind::Inquorate, message);
                 continue;
             };
-            let owner = Owner { node: self.me(), connection: *connection };
-            let holders = self.state.locks.in_the_way(resource, owner, *mode);
+            let owner = self.owner(*connection, session.as_deref());
+            let holders = self.state.locks.in_the_way(resource, &owner, *mode);
             let failure = match (&blocked, call.deadline) {
                 (Some(reason), None) => Failure {
                     kind: ErrorKind::Inquorate,
@@ -363,9 +380,9 @@ impl Engine {
     fn can_be_undone(&self, op: &Op) -> bool {
         match op {
             Op::Lock { .. } | Op::Get { .. } | Op::Keys { .. } => true,
-            Op::Convert { resource, connection, mode, .. } => {
-                let owner = Owner { node: self.me(), connection: *connection };
-                self.state.locks.held(resource, owner).is_none_or(|held| mode.is_down_conversion_to(held))
+            Op::Convert { resource, connection, session, mode, .. } => {
+                let owner = self.owner(*connection, session.as_deref());
+                self.state.locks.held(resource, &owner).is_none_or(|held| mode.is_down_conversion_to(held))
             }
             _ => false,
         }
@@ -420,13 +437,14 @@ impl Engine {
 
     fn outcome(&self, seq: u64, op: &Op) -> Outcome {
         let locks = &self.state.locks;
-        let host = Owner { node: self.me(), connection: None };
+        let host = &Owner::host(self.me());
         match op {
-            Op::Lock { resource, connection, mode, .. } | Op::Convert { resource, connection, mode, .. } => {
-                locks.outcome(resource, Owner { node: self.me(), connection: *connection }, *mode, seq)
+            Op::Lock { resource, connection, session, mode, .. }
+            | Op::Convert { resource, connection, session, mode, .. } => {
+                locks.outcome(resource, &self.owner(*connection, session.as_deref()), *mode, seq)
             }
-            Op::Unlock { resource, connection } => {
-                match locks.held(resource, Owner { node: self.me(), connection: *connection }) {
+            Op::Unlock { resource, connection, session, .. } => {
+                match locks.held(resource, &self.owner(*connection, session.as_deref())) {
                     None => Outcome::Is(Value::Done {}),
                     Some(_) => Outcome::Isnt,
                 }
@@ -446,6 +464,11 @@ impl Engine {
         }
     }
 
+    /// A lock's owner on this node.
+    fn owner(&self, connection: Option<u64>, session: Option<&str>) -> Owner {
+        Owner { node: self.me(), connection, session: session.map(str::to_owned) }
+    }
+
     pub(super) fn named(&self, holders: &[Holder]) -> Vec<LockHolder> {
         holders
             .iter()
@@ -455,7 +478,7 @@ impl Engine {
                 generation: holder.generation,
                 since: holder.since,
                 sticky: holder.owner.connection.is_none(),
-                session: None,
+                session: holder.owner.session.clone(),
                 offered_to: holder.offered.map(|offer| (self.conf.name_of(offer.to), offer.number)),
                 note: holder.note.clone(),
             })

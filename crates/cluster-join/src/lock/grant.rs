@@ -4,11 +4,11 @@ use nines_proto::ctl::{ErrorKind, Mode, Value};
 
 use super::{CallId, Decided, Grant, MAX_LOCKS, Owner, Refusal, Table, Wait};
 
-/// A new lock that is asked for.
+/// A lock, or another mode of one, that is asked for.
 #[derive(Debug, Clone, Copy)]
 pub struct Asked<'a> {
     pub resource: &'a str,
-    pub owner: Owner,
+    pub owner: &'a Owner,
     pub mode: Mode,
     /// Refuse rather than wait.
     pub now_or_never: bool,
@@ -16,6 +16,22 @@ pub struct Asked<'a> {
     pub seq: u64,
     /// Seconds since 1970 at the asking node.
     pub time: u64,
+    /// The resource's new value block, of a holder that converts.
+    pub value: Option<&'a str>,
+}
+
+/// How a lock ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// Its holder gave it back, or never knew of it.
+    Given,
+    /// Its holder is no more, and might have been about to write the value block.
+    Died,
+}
+
+/// Whether a holder in this mode writes the value block.
+fn writes(mode: Mode) -> bool {
+    mode >= Mode::Pw
 }
 
 impl Table {
@@ -36,12 +52,13 @@ impl Table {
             if grant.mode == mode {
                 // It has been told to a second caller: the first one's call can no longer take it back.
                 (grant.seq, grant.before) = (0, None);
-                return Some(Ok(Value::Granted { generation: grant.generation, value: None }));
+                let generation = grant.generation;
+                return Some(Ok(self.told(name, generation)));
             }
             let message = format!("{name}: held in {} already: convert it to {mode}", grant.mode);
             return Some(Err(Refusal::new(ErrorKind::Invalid, message)));
         }
-        if let Some(wait) = resource.waiting.iter().find(|wait| wait.owner == owner) {
+        if let Some(wait) = resource.waiting.iter().find(|wait| wait.owner == *owner) {
             let mut refusal = Refusal::new(ErrorKind::Busy, format!("{name}: the same owner waits for it already"));
             refusal.holders.push(wait.holder());
             return Some(Err(refusal));
@@ -66,7 +83,7 @@ impl Table {
         }
         if !grantable {
             resource.waiting.push_back(Wait {
-                owner,
+                owner: owner.clone(),
                 mode,
                 since: asked.time,
                 note: asked.note.into(),
@@ -78,7 +95,7 @@ impl Table {
         self.remember(owner, name);
         let generation = self.next_generation();
         let grant = Grant {
-            owner,
+            owner: owner.clone(),
             mode,
             generation,
             since: asked.time,
@@ -89,7 +106,7 @@ impl Table {
             accepted: None,
         };
         self.resources.entry(name.to_owned()).or_default().granted.push(grant);
-        Some(Ok(Value::Granted { generation, value: None }))
+        Some(Ok(self.told(name, generation)))
     }
 
     /// Changes the mode of a lock that is held. A note is kept from the lock.
@@ -110,18 +127,24 @@ impl Table {
         if held == mode {
             (grant.seq, grant.before) = (0, None);
         }
-        if resource.converting.iter().any(|wait| wait.owner == owner) {
+        if resource.converting.iter().any(|wait| wait.owner == *owner) {
             return Some(Err(Refusal::new(ErrorKind::Busy, format!("{name}: a conversion of it is under way"))));
         }
+        let down = held.is_down_conversion_to(mode);
+        if let Some(value) = asked.value {
+            if !writes(held) || !(held == mode || down) {
+                let message = format!("{name}: a value block is written in PW or EX, not from {held} to {mode}");
+                return Some(Err(Refusal::new(ErrorKind::Invalid, message)));
+            }
+            resource.value = Some((value.to_owned(), true));
+        }
         if held == mode {
-            return Some(Ok(Value::Granted { generation, value: None }));
+            return Some(Ok(self.told(name, generation)));
         }
         let free = resource.converting.is_empty() && resource.admits(owner, mode);
-        if held.is_down_conversion_to(mode) || free {
-            return Some(Ok(Value::Granted {
-                generation: self.convert_grant(name, owner, mode, asked.seq),
-                value: None,
-            }));
+        if down || free {
+            let generation = self.convert_grant(name, owner, mode, asked.seq);
+            return Some(Ok(self.told(name, generation)));
         }
         let holders = resource.in_the_way(owner, mode);
         if asked.now_or_never {
@@ -130,13 +153,13 @@ impl Table {
         // Whoever converts already cannot go on before we give way, and we would wait behind.
         if let Some(ahead) = resource.converting.iter().find(|wait| !wait.mode.compatible(held)) {
             let message = format!("{name}: another holder converts to {} and waits for this one", ahead.mode);
-            return Some(Err(Refusal { kind: ErrorKind::Busy, message, holders: vec![ahead.holder()] }));
+            return Some(Err(Refusal { kind: ErrorKind::Deadlock, message, holders: vec![ahead.holder()] }));
         }
-        resource.converting.push_back(Wait { owner, mode, since: asked.time, note, seq: asked.seq });
+        resource.converting.push_back(Wait { owner: owner.clone(), mode, since: asked.time, note, seq: asked.seq });
         None
     }
 
-    fn convert_grant(&mut self, name: &str, owner: Owner, mode: Mode, seq: u64) -> u64 {
+    fn convert_grant(&mut self, name: &str, owner: &Owner, mode: Mode, seq: u64) -> u64 {
         let generation = self.next_generation();
         if let Some(grant) = self.resources.get_mut(name).and_then(|resource| resource.granted_to(owner)) {
             grant.before = Some(grant.mode);
@@ -145,22 +168,31 @@ impl Table {
         generation
     }
 
-    /// Gives a lock back.
+    /// Gives a lock back, from PW or EX with a new value block.
     ///
     /// # Errors
-    /// It is not held by `owner`.
+    /// It is not held by `owner`, or not in a mode that writes the value block.
     pub fn unlock(
         &mut self,
         name: &str,
-        owner: Owner,
+        owner: &Owner,
+        value: Option<&str>,
         time: u64,
         decided: &mut Vec<Decided>,
     ) -> Result<Value, Refusal> {
-        let held = self.resources.get_mut(name).is_some_and(|resource| resource.granted_to(owner).is_some());
-        if !held {
+        let Some(held) = self.held(name, owner) else {
             return Err(Refusal::new(ErrorKind::NotHeld, format!("{name}: not held by the caller")));
+        };
+        if let Some(value) = value {
+            if !writes(held) {
+                let message = format!("{name}: a value block is written in PW or EX, and this is held in {held}");
+                return Err(Refusal::new(ErrorKind::Invalid, message));
+            }
+            if let Some(resource) = self.resources.get_mut(name) {
+                resource.value = Some((value.to_owned(), true));
+            }
         }
-        self.release(name, owner, decided);
+        self.release(name, owner, End::Given, decided);
         self.serve(name, time, decided);
         Ok(Value::Done {})
     }
@@ -173,16 +205,16 @@ impl Table {
         resource.converting.retain(|wait| !made(wait));
         if let Some(at) = resource.waiting.iter().position(made) {
             if let Some(wait) = resource.waiting.remove(at) {
-                self.forget(wait.owner, name);
+                self.forget(&wait.owner, name);
             }
         } else if let Some(grant) =
             resource.granted.iter_mut().find(|grant| grant.owner.node == call.node && grant.seq == call.seq)
         {
-            let owner = grant.owner;
+            let owner = grant.owner.clone();
             match grant.before {
-                None => self.release(name, owner, decided),
+                None => self.release(name, &owner, End::Given, decided),
                 Some(before) if grant.mode.is_down_conversion_to(before) => {
-                    self.convert_grant(name, owner, before, 0);
+                    self.convert_grant(name, &owner, before, 0);
                 }
                 Some(_) => {}
             }
@@ -191,9 +223,9 @@ impl Table {
     }
 
     /// Frees everything a closed connection held or waited for.
-    pub fn close(&mut self, owner: Owner, time: u64, decided: &mut Vec<Decided>) {
-        for name in self.owned.get(&owner).cloned().unwrap_or_default() {
-            self.release(&name, owner, decided);
+    pub fn close(&mut self, owner: &Owner, time: u64, decided: &mut Vec<Decided>) {
+        for name in self.owned.get(owner).cloned().unwrap_or_default() {
+            self.release(&name, owner, End::Died, decided);
             self.serve(&name, time, decided);
         }
     }
@@ -202,12 +234,11 @@ impl Table {
     /// withdrawn and, where it `rebooted`, its sticky locks are free as well.
     pub fn returned(&mut self, node: u64, rebooted: bool, time: u64, decided: &mut Vec<Decided>) {
         self.stop_waiting(node, time, decided);
-        let range = Owner { node, connection: None }..=Owner { node, connection: Some(u64::MAX) };
-        let owners: Vec<Owner> = self.owned.range(range).map(|(owner, _)| *owner).collect();
+        let over = |owner: &Owner| owner.connection.is_some() || rebooted;
+        let owners: Vec<Owner> =
+            self.owners(node).map(|(owner, _)| owner).filter(|owner| over(owner)).cloned().collect();
         for owner in owners {
-            if owner.connection.is_some() || rebooted {
-                self.close(owner, time, decided);
-            }
+            self.close(&owner, time, decided);
         }
         // The numbers of the former incarnation's calls mean nothing to the new one.
         for grant in self.resources.values_mut().flat_map(|resource| &mut resource.granted) {
@@ -236,10 +267,10 @@ impl Table {
             }
             resource.converting.retain(|wait| wait.owner.node != node);
             let left: Vec<Owner> =
-                resource.waiting.iter().map(|wait| wait.owner).filter(|owner| owner.node == node).collect();
+                resource.waiting.iter().map(|wait| &wait.owner).filter(|owner| owner.node == node).cloned().collect();
             resource.waiting.retain(|wait| wait.owner.node != node);
             for owner in left {
-                self.forget(owner, &name);
+                self.forget(&owner, &name);
             }
             for seq in gone {
                 let message = format!("{name}: this host was out of the cluster while it waited");
@@ -251,14 +282,20 @@ impl Table {
     }
 
     /// Removes `owner` from the resource: its lock, its conversion, its place in the queue.
-    pub(super) fn release(&mut self, name: &str, owner: Owner, decided: &mut Vec<Decided>) {
+    pub(super) fn release(&mut self, name: &str, owner: &Owner, end: End, decided: &mut Vec<Decided>) {
         let Some(resource) = self.resources.get_mut(name) else { return };
+        if end == End::Died
+            && resource.granted_to(owner).is_some_and(|grant| writes(grant.mode))
+            && let Some((_, valid)) = &mut resource.value
+        {
+            *valid = false;
+        }
         let mut refused = Vec::new();
         let before = resource.granted.len() + resource.waiting.len();
-        resource.granted.retain(|grant| grant.owner != owner);
+        resource.granted.retain(|grant| grant.owner != *owner);
         for queue in [&mut resource.converting, &mut resource.waiting] {
-            refused.extend(queue.iter().filter(|wait| wait.owner == owner).map(|wait| wait.seq));
-            queue.retain(|wait| wait.owner != owner);
+            refused.extend(queue.iter().filter(|wait| wait.owner == *owner).map(|wait| wait.seq));
+            queue.retain(|wait| wait.owner != *owner);
         }
         if before > resource.granted.len() + resource.waiting.len() {
             self.forget(owner, name);
@@ -272,18 +309,20 @@ impl Table {
     /// Grants what has become possible, and drops the resource when nobody is left on it.
     pub(super) fn serve(&mut self, name: &str, time: u64, decided: &mut Vec<Decided>) {
         while let Some(resource) = self.resources.get_mut(name) {
-            let (owner, seq, generation) = if let Some(next) = resource.converting.front() {
-                if !resource.admits(next.owner, next.mode) {
+            let (call, generation) = if let Some(next) = resource.converting.front() {
+                if !resource.admits(&next.owner, next.mode) {
                     break;
                 }
                 let Some(next) = resource.converting.pop_front() else { break };
-                (next.owner, next.seq, self.convert_grant(name, next.owner, next.mode, next.seq))
+                let generation = self.convert_grant(name, &next.owner, next.mode, next.seq);
+                (CallId { node: next.owner.node, seq: next.seq }, generation)
             } else {
                 let Some(next) = resource.waiting.front() else { break };
-                if !resource.admits(next.owner, next.mode) {
+                if !resource.admits(&next.owner, next.mode) {
                     break;
                 }
                 let Some(next) = resource.waiting.pop_front() else { break };
+                let call = CallId { node: next.owner.node, seq: next.seq };
                 self.generation += 1;
                 resource.granted.push(Grant {
                     owner: next.owner,
@@ -296,12 +335,9 @@ impl Table {
                     offer: None,
                     accepted: None,
                 });
-                (next.owner, next.seq, self.generation)
+                (call, self.generation)
             };
-            decided.push(Decided {
-                call: CallId { node: owner.node, seq },
-                result: Ok(Value::Granted { generation, value: None }),
-            });
+            decided.push(Decided { call, result: Ok(self.told(name, generation)) });
         }
         self.drop_if_empty(name);
     }

@@ -19,13 +19,38 @@ use serde::{Deserialize, Serialize};
 pub const MAX_LOCKS: usize = 16_384;
 
 /// Whom a lock belongs to: a connection of a node's present incarnation or, without one, the node
-/// itself and its present boot (a sticky lock).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+/// itself and its present boot (a sticky lock), which may have several sessions by name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Owner {
     pub node: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connection: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
 }
+
+impl Owner {
+    #[must_use]
+    pub fn connection(node: u64, connection: u64) -> Self {
+        Self { node, connection: Some(connection), session: None }
+    }
+
+    /// The node and its boot.
+    #[must_use]
+    pub fn host(node: u64) -> Self {
+        Self { node, connection: None, session: None }
+    }
+
+    /// One of the node's sessions.
+    #[must_use]
+    pub fn session(node: u64, name: &str) -> Self {
+        Self { node, connection: None, session: Some(name.to_owned()) }
+    }
+}
+
+/// A resource's value block: 64 hexadecimal digits, and whether they are the last that anyone
+/// wrote: not once a holder died that might have written.
+pub type Block = (String, bool);
 
 /// A call as its node numbered it; answers are matched by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -120,6 +145,9 @@ struct Resource {
     converting: VecDeque<Wait>,
     #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
     waiting: VecDeque<Wait>,
+    /// Lasts as long as anybody has the resource, in NL if need be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    value: Option<Block>,
 }
 
 /// All locks of the cluster.
@@ -162,38 +190,38 @@ impl From<Saved> for Table {
 
 impl Resource {
     fn owners(&self) -> impl Iterator<Item = Owner> {
-        self.granted.iter().map(|grant| grant.owner).chain(self.waiting.iter().map(|wait| wait.owner))
+        self.granted.iter().map(|grant| grant.owner.clone()).chain(self.waiting.iter().map(|wait| wait.owner.clone()))
     }
 
     /// Whether `owner` may have `mode` beside what the others hold.
-    fn admits(&self, owner: Owner, mode: Mode) -> bool {
-        self.granted.iter().all(|grant| grant.owner == owner || grant.mode.compatible(mode))
+    fn admits(&self, owner: &Owner, mode: Mode) -> bool {
+        self.granted.iter().all(|grant| grant.owner == *owner || grant.mode.compatible(mode))
     }
 
-    fn granted_to(&mut self, owner: Owner) -> Option<&mut Grant> {
-        self.granted.iter_mut().find(|grant| grant.owner == owner)
+    fn granted_to(&mut self, owner: &Owner) -> Option<&mut Grant> {
+        self.granted.iter_mut().find(|grant| grant.owner == *owner)
     }
 
     /// Those who keep `owner` from `mode`: holders of a conflicting mode or, if there are none,
     /// everybody ahead in the queues.
-    fn in_the_way(&self, owner: Owner, mode: Mode) -> Vec<Holder> {
+    fn in_the_way(&self, owner: &Owner, mode: Mode) -> Vec<Holder> {
         let conflicting: Vec<Holder> = self
             .granted
             .iter()
-            .filter(|grant| grant.owner != owner && !grant.mode.compatible(mode))
+            .filter(|grant| grant.owner != *owner && !grant.mode.compatible(mode))
             .map(Grant::holder)
             .collect();
         if !conflicting.is_empty() {
             return conflicting;
         }
-        self.converting.iter().chain(&self.waiting).filter(|wait| wait.owner != owner).map(Wait::holder).collect()
+        self.converting.iter().chain(&self.waiting).filter(|wait| wait.owner != *owner).map(Wait::holder).collect()
     }
 }
 
 impl Grant {
     fn holder(&self) -> Holder {
         Holder {
-            owner: self.owner,
+            owner: self.owner.clone(),
             mode: self.mode,
             generation: self.generation,
             since: self.since,
@@ -206,7 +234,7 @@ impl Grant {
 impl Wait {
     fn holder(&self) -> Holder {
         Holder {
-            owner: self.owner,
+            owner: self.owner.clone(),
             mode: self.mode,
             generation: 0,
             since: self.since,
@@ -227,27 +255,27 @@ impl Table {
 
     /// Who keeps `owner` from having `resource` in `mode` now.
     #[must_use]
-    pub fn in_the_way(&self, resource: &str, owner: Owner, mode: Mode) -> Vec<Holder> {
+    pub fn in_the_way(&self, resource: &str, owner: &Owner, mode: Mode) -> Vec<Holder> {
         self.resources.get(resource).map(|resource| resource.in_the_way(owner, mode)).unwrap_or_default()
     }
 
     /// The mode in which `owner` holds `resource`.
     #[must_use]
-    pub fn held(&self, resource: &str, owner: Owner) -> Option<Mode> {
+    pub fn held(&self, resource: &str, owner: &Owner) -> Option<Mode> {
         self.grant(resource, owner).map(|grant| grant.mode)
     }
 
-    fn grant(&self, resource: &str, owner: Owner) -> Option<&Grant> {
-        self.resources.get(resource)?.granted.iter().find(|grant| grant.owner == owner)
+    fn grant(&self, resource: &str, owner: &Owner) -> Option<&Grant> {
+        self.resources.get(resource)?.granted.iter().find(|grant| grant.owner == *owner)
     }
 
     /// What became of `owner`'s call `seq` for `resource` in `mode`.
     #[must_use]
-    pub fn outcome(&self, resource: &str, owner: Owner, mode: Mode, seq: u64) -> Outcome {
+    pub fn outcome(&self, resource: &str, owner: &Owner, mode: Mode, seq: u64) -> Outcome {
         if let Some(grant) = self.grant(resource, owner).filter(|grant| grant.mode == mode) {
-            return Outcome::Is(Value::Granted { generation: grant.generation, value: None });
+            return Outcome::Is(self.told(resource, grant.generation));
         }
-        let waits = |wait: &Wait| wait.owner == owner && wait.seq == seq;
+        let waits = |wait: &Wait| wait.owner == *owner && wait.seq == seq;
         match self.resources.get(resource) {
             Some(resource) if resource.converting.iter().chain(&resource.waiting).any(waits) => Outcome::Waits,
             _ => Outcome::Isnt,
@@ -256,7 +284,7 @@ impl Table {
 
     /// Whether `owner`'s lock is on offer to `to`.
     #[must_use]
-    pub fn open_offer(&self, resource: &str, owner: Owner, to: u64) -> Outcome {
+    pub fn open_offer(&self, resource: &str, owner: &Owner, to: u64) -> Outcome {
         match self.grant(resource, owner).and_then(|grant| grant.offer) {
             Some(offer) if offer.to == to => Outcome::Is(Value::Offered { offer: offer.number }),
             _ => Outcome::Isnt,
@@ -265,19 +293,17 @@ impl Table {
 
     /// Whether `owner` has the lock by the offer `number`.
     #[must_use]
-    pub fn accepted(&self, resource: &str, owner: Owner, number: u64) -> Outcome {
+    pub fn accepted(&self, resource: &str, owner: &Owner, number: u64) -> Outcome {
         match self.grant(resource, owner) {
-            Some(grant) if grant.accepted == Some(number) => {
-                Outcome::Is(Value::Granted { generation: grant.generation, value: None })
-            }
+            Some(grant) if grant.accepted == Some(number) => Outcome::Is(self.told(resource, grant.generation)),
             _ => Outcome::Isnt,
         }
     }
 
     /// Whether `owner` holds or waits for anything.
     #[must_use]
-    pub fn owns(&self, owner: Owner) -> bool {
-        self.owned.contains_key(&owner)
+    pub fn owns(&self, owner: &Owner) -> bool {
+        self.owned.contains_key(owner)
     }
 
     /// The last generation given out.
@@ -286,24 +312,44 @@ impl Table {
         self.generation
     }
 
+    /// How many locks and places in queues are `node`'s.
+    #[must_use]
+    pub fn owned_by(&self, node: u64) -> usize {
+        self.owners(node).map(|(_, resources)| resources.len()).sum()
+    }
+
+    fn owners(&self, node: u64) -> impl Iterator<Item = (&Owner, &BTreeSet<String>)> {
+        self.owned.range(Owner::host(node)..).take_while(move |(owner, _)| owner.node == node)
+    }
+
+    /// What the holder of `resource` is told.
+    fn told(&self, resource: &str, generation: u64) -> Value {
+        let value = self.resources.get(resource).and_then(|resource| resource.value.clone());
+        Value::Granted { generation, value }
+    }
+
     fn next_generation(&mut self) -> u64 {
         self.generation += 1;
         self.generation
     }
 
-    fn remember(&mut self, owner: Owner, resource: &str) {
-        self.owned.entry(owner).or_default().insert(resource.to_owned());
+    fn remember(&mut self, owner: &Owner, resource: &str) {
+        self.owned.entry(owner.clone()).or_default().insert(resource.to_owned());
         self.count += 1;
     }
 
-    fn forget(&mut self, owner: Owner, resource: &str) {
-        if let Some(resources) = self.owned.get_mut(&owner) {
+    fn forget(&mut self, owner: &Owner, resource: &str) {
+        self.disown(owner, resource);
+        self.count -= 1;
+    }
+
+    fn disown(&mut self, owner: &Owner, resource: &str) {
+        if let Some(resources) = self.owned.get_mut(owner) {
             resources.remove(resource);
             if resources.is_empty() {
-                self.owned.remove(&owner);
+                self.owned.remove(owner);
             }
         }
-        self.count -= 1;
     }
 }
 

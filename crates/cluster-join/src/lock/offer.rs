@@ -3,6 +3,7 @@
 
 use nines_proto::ctl::{ErrorKind, Value};
 
+use super::grant::End;
 use super::{Decided, Offer, Owner, Refusal, Table};
 
 impl Table {
@@ -10,7 +11,7 @@ impl Table {
     ///
     /// # Errors
     /// The lock is not `owner`'s.
-    pub fn offer(&mut self, name: &str, owner: Owner, to: u64) -> Result<Value, Refusal> {
+    pub fn offer(&mut self, name: &str, owner: &Owner, to: u64) -> Result<Value, Refusal> {
         let number = self.generation + 1;
         let grant = self.held_grant(name, owner)?;
         if let Some(offer) = grant.offer.filter(|offer| offer.to == to) {
@@ -28,7 +29,7 @@ impl Table {
     pub fn accept(
         &mut self,
         name: &str,
-        owner: Owner,
+        owner: &Owner,
         number: u64,
         time: u64,
         decided: &mut Vec<Decided>,
@@ -38,37 +39,41 @@ impl Table {
         let resource = self.resources.get_mut(name).ok_or_else(gone)?;
         if let Some(grant) = resource.granted_to(owner) {
             if grant.accepted == Some(number) {
-                return Ok(Value::Granted { generation: grant.generation, value: None });
+                let generation = grant.generation;
+                return Ok(self.told(name, generation));
             }
             return Err(Refusal::new(ErrorKind::Invalid, format!("{name}: held by this host already")));
         }
         let offered = Offer { to: owner.node, number };
         let grant = resource.granted.iter_mut().find(|grant| grant.offer == Some(offered)).ok_or_else(gone)?;
-        let giver = std::mem::replace(&mut grant.owner, owner);
+        let giver = std::mem::replace(&mut grant.owner, owner.clone());
         (grant.generation, grant.since, grant.seq) = (next, time, 0);
         (grant.before, grant.offer, grant.accepted) = (None, None, Some(number));
         self.generation = next;
         // The taker may have been waiting for it in the ordinary way; that wish is fulfilled.
         let waited: Vec<u64> =
-            resource.waiting.iter().filter(|wait| wait.owner == owner).map(|wait| wait.seq).collect();
-        resource.waiting.retain(|wait| wait.owner != owner);
+            resource.waiting.iter().filter(|wait| wait.owner == *owner).map(|wait| wait.seq).collect();
+        resource.waiting.retain(|wait| wait.owner != *owner);
         for seq in waited {
             self.count -= 1;
             let call = super::CallId { node: owner.node, seq };
-            decided.push(Decided { call, result: Ok(Value::Granted { generation: next, value: None }) });
+            decided.push(Decided { call, result: Ok(self.told(name, next)) });
         }
         // The giver's place goes with the lock, and so does a conversion it still waited for.
-        self.release(name, giver, decided);
-        self.forget_moved(giver, owner, name);
+        self.release(name, &giver, End::Given, decided);
+        // The index of owners follows a lock that changed hands.
+        self.disown(&giver, name);
+        self.owned.entry(owner.clone()).or_default().insert(name.to_owned());
+        let told = self.told(name, next);
         self.serve(name, time, decided);
-        Ok(Value::Granted { generation: next, value: None })
+        Ok(told)
     }
 
     /// Withdraws an offer.
     ///
     /// # Errors
     /// It was accepted, withdrawn or replaced before.
-    pub fn retract(&mut self, name: &str, owner: Owner, number: u64) -> Result<Value, Refusal> {
+    pub fn retract(&mut self, name: &str, owner: &Owner, number: u64) -> Result<Value, Refusal> {
         let grant = self.held_grant(name, owner)?;
         match grant.offer {
             Some(offer) if offer.number == number => grant.offer = None,
@@ -77,21 +82,10 @@ impl Table {
         Ok(Value::Done {})
     }
 
-    fn held_grant(&mut self, name: &str, owner: Owner) -> Result<&mut super::Grant, Refusal> {
+    fn held_grant(&mut self, name: &str, owner: &Owner) -> Result<&mut super::Grant, Refusal> {
         self.resources
             .get_mut(name)
             .and_then(|resource| resource.granted_to(owner))
             .ok_or_else(|| Refusal::new(ErrorKind::NotHeld, format!("{name}: not held by the caller")))
-    }
-
-    /// The index of owners follows a lock that changed hands.
-    fn forget_moved(&mut self, giver: Owner, taker: Owner, name: &str) {
-        if let Some(resources) = self.owned.get_mut(&giver) {
-            resources.remove(name);
-            if resources.is_empty() {
-                self.owned.remove(&giver);
-            }
-        }
-        self.owned.entry(taker).or_default().insert(name.to_owned());
     }
 }

@@ -33,6 +33,8 @@ pub enum Op {
     Lock {
         resource: String,
         connection: Option<u64>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        session: Option<String>,
         mode: Mode,
         now_or_never: bool,
         note: String,
@@ -40,12 +42,20 @@ pub enum Op {
     Convert {
         resource: String,
         connection: Option<u64>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        session: Option<String>,
         mode: Mode,
         now_or_never: bool,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        value: Option<String>,
     },
     Unlock {
         resource: String,
         connection: Option<u64>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        session: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        value: Option<String>,
     },
     Offer {
         resource: String,
@@ -224,37 +234,40 @@ impl State {
     }
 
     fn call(&mut self, id: CallId, time: u64, call: Op, decided: &mut Vec<Decided>) {
-        let host = Owner { node: id.node, connection: None };
-        let owner = |connection| Owner { node: id.node, connection };
+        let (node, seq) = (id.node, id.seq);
+        let host = Owner::host(node);
+        let owner = |connection, session| Owner { node, connection, session };
         let locks = &mut self.locks;
         let result = match call {
-            Op::Lock { resource, connection, mode, now_or_never, note } => {
-                let (resource, note, owner) = (resource.as_str(), note.as_str(), owner(connection));
-                locks.lock(Asked { resource, owner, mode, now_or_never, note, seq: id.seq, time }, decided);
+            Op::Lock { resource, connection, session, mode, now_or_never, note } => {
+                let (resource, note, owner) = (resource.as_str(), note.as_str(), &owner(connection, session));
+                locks.lock(Asked { resource, owner, mode, now_or_never, note, seq, time, value: None }, decided);
                 return;
             }
-            Op::Convert { resource, connection, mode, now_or_never } => {
-                let (resource, owner) = (resource.as_str(), owner(connection));
-                locks.convert(Asked { resource, owner, mode, now_or_never, note: "", seq: id.seq, time }, decided);
+            Op::Convert { resource, connection, session, mode, now_or_never, value } => {
+                let (resource, value, owner) = (resource.as_str(), value.as_deref(), &owner(connection, session));
+                locks.convert(Asked { resource, owner, mode, now_or_never, note: "", seq, time, value }, decided);
                 return;
             }
             Op::Withdraw { resource, call } => {
-                locks.withdraw(&resource, CallId { node: id.node, seq: call }, time, decided);
+                locks.withdraw(&resource, CallId { node, seq: call }, time, decided);
                 return;
             }
             Op::Close { connection } => {
-                locks.close(owner(Some(connection)), time, decided);
-                self.keys.close(keys::Owner { node: id.node, connection: Some(connection) });
+                locks.close(&Owner::connection(node, connection), time, decided);
+                self.keys.close(keys::Owner { node, connection: Some(connection) });
                 return;
             }
-            Op::Unlock { resource, connection } => locks.unlock(&resource, owner(connection), time, decided),
+            Op::Unlock { resource, connection, session, value } => {
+                locks.unlock(&resource, &owner(connection, session), value.as_deref(), time, decided)
+            }
             Op::Offer { resource, to } if to == id.node => {
                 let message = format!("{resource}: offered to the host that holds it");
                 Err(Refusal::new(ErrorKind::Invalid, message))
             }
-            Op::Offer { resource, to } => locks.offer(&resource, host, to),
-            Op::Accept { resource, offer } => locks.accept(&resource, host, offer, time, decided),
-            Op::Retract { resource, offer } => locks.retract(&resource, host, offer),
+            Op::Offer { resource, to } => locks.offer(&resource, &host, to),
+            Op::Accept { resource, offer } => locks.accept(&resource, &host, offer, time, decided),
+            Op::Retract { resource, offer } => locks.retract(&resource, &host, offer),
             Op::Put { key, value, if_revision, owner, connection } => {
                 let owner = match owner {
                     KeyOwner::Cluster => None,

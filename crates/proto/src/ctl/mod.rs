@@ -47,6 +47,12 @@ pub fn clients_file(socket: &Path) -> PathBuf {
 /// Longest note on a lock, in bytes.
 pub const MAX_NOTE: usize = 255;
 
+/// Longest name of a session of sticky locks, in bytes.
+pub const MAX_SESSION: usize = 64;
+
+/// Hexadecimal digits of a lock's value block, which has 32 bytes as the kernel's DLM's does.
+pub const VALUE_DIGITS: usize = 64;
+
 /// Longest call, in bytes, of a client that may look but not steer; of the others it is
 /// [`MAX_LINE`]. `cluster-join` hangs up on a client that sends more without a newline.
 pub const MAX_CALL: usize = 64 << 10;
