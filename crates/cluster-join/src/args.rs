@@ -31,6 +31,12 @@ pub struct Args {
     /// Leave out locked memory and real-time scheduling
     #[arg(long)]
     no_realtime: bool,
+    /// Which boot of this host this is [default: the kernel's boot_id]
+    #[arg(long, value_name = "ID")]
+    boot: Option<String>,
+    /// Programs that say what this host must not have before it joins [default: /etc/cluster/leftovers.d]
+    #[arg(long, value_name = "DIR")]
+    leftovers: Option<PathBuf>,
     /// Write a newline to this descriptor when ready
     #[arg(long, value_name = "N")]
     ready_fd: Option<u32>,
@@ -47,6 +53,8 @@ impl Args {
             key: self.key,
             group: self.group,
             realtime: !self.no_realtime,
+            boot: self.boot,
+            leftovers: self.leftovers.unwrap_or(usual.leftovers),
             ready_fd: self.ready_fd,
         }
     }

@@ -28,8 +28,9 @@ const MAX_LOOKING: usize = 128;
 const MAX_UNREAD: usize = 2 * MAX_LINE;
 
 /// How long clients of a former run may take to notice that it is gone; clvm-lock kills its
-/// command after two seconds.
-const FORMER_CLIENTS: Duration = Duration::from_secs(5);
+/// command after two seconds. A host whose watchdog the former run armed is reset by it unless
+/// this run has a lease before its timeout, so this is not longer than it must be.
+const FORMER_CLIENTS: Duration = Duration::from_millis(2500);
 
 /// What came over the socket.
 #[derive(Debug)]
@@ -115,7 +116,7 @@ impl Control {
             let _ = gone.send(Flock::lock(file, FlockArg::LockExclusive).is_ok());
         })?;
         if waiting.recv_timeout(FORMER_CLIENTS).is_err() {
-            nines_cli::log(format_args!("some did not end within {} seconds", FORMER_CLIENTS.as_secs()));
+            nines_cli::log(format_args!("some did not end within {} seconds", FORMER_CLIENTS.as_secs_f32()));
         }
         Ok(())
     }

@@ -1,10 +1,13 @@
 //! The membership daemon: cluster.conf, the replicated state, and the loop around them.
 #![forbid(unsafe_code)]
 
+mod agents;
 mod args;
+mod clock;
 pub mod control;
 pub mod count;
 pub mod engine;
+mod leftovers;
 pub mod lock;
 pub mod log;
 pub mod net;
@@ -12,6 +15,7 @@ mod notice;
 pub mod peer;
 pub mod serve;
 pub mod state;
+mod watchdog;
 
 pub use args::Args;
 

@@ -14,6 +14,12 @@ pub const PURPOSE: &str = "fivenines cluster";
 /// Longest message: a snapshot of the largest state fits.
 pub const MAX_MESSAGE: usize = 64 << 20;
 
+/// Most left-over things a node names, and the longest name in bytes.
+pub const MAX_LEFTOVERS: usize = 16;
+pub const MAX_LEFTOVER: usize = 128;
+/// Most nodes a ping names.
+const MAX_HEARD: usize = 64;
+
 /// How a node introduces itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
@@ -24,6 +30,9 @@ pub struct Hello {
     pub incarnation: u64,
     pub boot: String,
     pub store: String,
+    /// What it has from before it joined, for people.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub leftovers: Vec<String>,
     /// The nodes of its cluster.conf, by vote.
     pub voters: Vec<u64>,
     pub learners: Vec<u64>,
@@ -39,7 +48,13 @@ impl Hello {
     /// # Errors
     /// It is no greeting.
     pub fn decode(bytes: &[u8]) -> anyhow::Result<Self> {
-        serde_json::from_slice(bytes).context("a greeting that cannot be read")
+        let hello: Self = serde_json::from_slice(bytes).context("a greeting that cannot be read")?;
+        let fits = |text: &String| text.len() <= MAX_LEFTOVER && !text.chars().any(char::is_control);
+        ensure!(
+            hello.leftovers.len() <= MAX_LEFTOVERS && hello.leftovers.iter().all(fits),
+            "a greeting with left-over things that are no such list"
+        );
+        Ok(hello)
     }
 
     /// What in `theirs` does not fit the cluster of `self`.
@@ -67,14 +82,22 @@ impl Hello {
 /// A message in a session.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Peer {
-    /// Still here.
-    Ping,
+    /// Still here, in this incarnation; a stamp of the sender's clock, and whom it hears.
+    Ping { incarnation: u64, stamp: u64, hears: Vec<u64> },
+    /// That incarnation's stamp back: from the leader as a lease, from a voter to its leader as an
+    /// echo.
+    Pong { incarnation: u64, stamp: u64, lease: bool },
     /// The consensus library's.
     Raft(Box<Message>),
 }
 
 const PING: u8 = 0;
 const RAFT: u8 = 1;
+const PONG: u8 = 2;
+
+fn number(bytes: &[u8]) -> anyhow::Result<u64> {
+    Ok(u64::from_le_bytes(bytes.try_into().context("a number of another length")?))
+}
 
 /// Whether a second copy of this message, which came over another link, is to be left out.
 /// What only says that a node is there counts for each link.
@@ -88,7 +111,20 @@ impl Peer {
     /// The message does not encode.
     pub fn encode(&self) -> anyhow::Result<Vec<u8>> {
         Ok(match self {
-            Self::Ping => vec![PING],
+            Self::Ping { incarnation, stamp, hears } => {
+                let mut bytes = vec![PING];
+                for number in [incarnation, stamp].into_iter().chain(hears.iter().take(MAX_HEARD)) {
+                    bytes.extend(number.to_le_bytes());
+                }
+                bytes
+            }
+            Self::Pong { incarnation, stamp, lease } => {
+                let mut bytes = vec![PONG];
+                bytes.extend(incarnation.to_le_bytes());
+                bytes.extend(stamp.to_le_bytes());
+                bytes.push(u8::from(*lease));
+                bytes
+            }
             Self::Raft(message) => {
                 let mut bytes = vec![RAFT];
                 message.write_to_vec(&mut bytes)?;
@@ -105,7 +141,14 @@ impl Peer {
     pub fn decode(bytes: &[u8], from: u64, to: u64) -> anyhow::Result<Self> {
         let (kind, body) = bytes.split_first().context("an empty message")?;
         match *kind {
-            PING if body.is_empty() => Ok(Self::Ping),
+            PING if body.len() % 8 == 0 && (16..=16 + 8 * MAX_HEARD).contains(&body.len()) => {
+                let hears = body[16..].chunks(8).map(number).collect::<anyhow::Result<_>>()?;
+                Ok(Self::Ping { incarnation: number(&body[..8])?, stamp: number(&body[8..16])?, hears })
+            }
+            PONG if body.len() == 17 && body[16] <= 1 => {
+                Ok(Self::Pong { incarnation: number(&body[..8])?, stamp: number(&body[8..16])?, lease: body[16] == 1 })
+            }
+            PING | PONG => bail!("a sign of life of {} bytes", body.len()),
             RAFT => {
                 let message = Message::parse_from_bytes(body).context("a consensus message that cannot be read")?;
                 check(&message, from, to)?;
@@ -165,7 +208,10 @@ mod tests {
 
     #[test]
     fn messages_arrive_as_they_were_sent() {
-        for message in [Peer::Ping, Peer::Raft(Box::new(append(5, 3)))] {
+        let ping = |hears| Peer::Ping { incarnation: 7, stamp: u64::MAX, hears };
+        let pong = |lease| Peer::Pong { incarnation: 7, stamp: 9, lease };
+        let signs = [ping(vec![]), ping(vec![1, 3]), pong(true), pong(false)];
+        for message in signs.into_iter().chain([Peer::Raft(Box::new(append(5, 3)))]) {
             assert_eq!(Peer::decode(&message.encode().unwrap(), 1, 2).unwrap(), message);
         }
     }
@@ -206,6 +252,7 @@ mod tests {
             incarnation: 1,
             boot: "b".into(),
             store: "s".into(),
+            leftovers: vec![],
             voters: vec![1, 2],
             learners: vec![],
             last: 0,

@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use cluster_conf::{Conf, MAX_FILE};
@@ -19,11 +19,15 @@ use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 use nix::sys::stat::{Mode, umask};
 
+use crate::agents::Agents;
+use crate::clock::Clock;
 use crate::control::{Control, Heard};
 use crate::count::Counters;
-use crate::engine::{Action, Engine, Event, Now};
+use crate::engine::{Action, Engine, Event, Now, Watchdog};
+use crate::leftovers;
 use crate::log::{Files, Identity};
-use crate::net::{Arrival, Net, Places, Setup, Wakeup};
+use crate::net::{Arrival, Net, Places, Setup, Wakeup, wake_pair};
+use crate::watchdog::Guard;
 
 /// How long a stopping leader waits for another to take over.
 const HANDOVER: Duration = Duration::from_millis(500);
@@ -42,6 +46,10 @@ pub struct Options {
     pub group: Option<String>,
     /// Whether to ask for locked memory and real-time scheduling.
     pub realtime: bool,
+    /// Another boot than the kernel's, for several daemons on one machine.
+    pub boot: Option<String>,
+    /// Programs that find what is left over.
+    pub leftovers: PathBuf,
     pub ready_fd: Option<u32>,
 }
 
@@ -58,8 +66,16 @@ struct Daemon {
     counters: Arc<Counters>,
     keys: PathBuf,
     signals: SignalFd,
-    started: Instant,
+    clock: Clock,
     hello_at: u64,
+    agents: Agents,
+    realtime: bool,
+    /// The watchdog of cluster.conf, and the one that is open.
+    guard_of: Option<(PathBuf, Duration)>,
+    watchdog: Option<Guard>,
+    leftovers: Option<Receiver<Vec<String>>>,
+    /// For the threads beside the net's.
+    helped: Wakeup,
 }
 
 /// Reads and checks cluster.conf.
@@ -146,24 +162,55 @@ impl Daemon {
             catching_up: false,
         };
         let (files, identity, loaded) = Files::open(&options.state, &wanted)?;
-        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").context("boot_id")?.trim_end().to_owned();
-        let started = Instant::now();
-        let now = clock(started);
+        if let Some(reset) = files.former_reset()? {
+            log(format_args!("a former run announced that this host would be reset by {reset}"));
+        }
+        let boot = match &options.boot {
+            Some(boot) => boot.clone(),
+            None => fs::read_to_string("/proc/sys/kernel/random/boot_id").context("boot_id")?.trim_end().to_owned(),
+        };
+        let clock = Clock::start();
+        let now = clock.now();
         let mut engine = Engine::new(conf.clone(), identity, boot, loaded, random()?, now)
             .with_context(|| options.state.display().to_string())?;
         engine.set_addresses(places.addresses(me));
+        let leftovers = leftovers::collect(&options.leftovers);
+        engine.set_leftovers(leftovers.clone());
         let counters = Arc::<Counters>::default();
         Control::wait_for_former_clients(&options.socket)?;
         let control = Control::bind(&options.socket, options.group.as_deref(), Arc::clone(&counters))?;
         let (token, hello, run) = (conf.token, engine.hello(), random()?);
         let setup = Setup { keys, token, hello, counters: Arc::clone(&counters), realtime, run };
         let (net, arrivals, wakeup) = Net::start(places, setup)?;
-        let hello_at = now.ms;
-        Ok(Self { engine, files, net, arrivals, wakeup, control, counters, keys: path, signals, started, hello_at })
+        let guard_of = conf.watchdog.as_ref().map(|watchdog| (PathBuf::from(&watchdog.device), watchdog.timeout));
+        let (waker, helped) = wake_pair().context("socketpair")?;
+        let waker = Arc::new(waker);
+        let leftovers =
+            (!leftovers.is_empty()).then(|| leftovers::watch(options.leftovers.clone(), leftovers, Arc::clone(&waker)));
+        let agents = Agents::new(waker);
+        Ok(Self {
+            engine,
+            files,
+            net,
+            arrivals,
+            wakeup,
+            control,
+            counters,
+            keys: path,
+            signals,
+            clock,
+            hello_at: now.ms,
+            agents,
+            realtime,
+            guard_of,
+            watchdog: None,
+            leftovers,
+            helped,
+        })
     }
 
     fn now(&self) -> Now {
-        clock(self.started)
+        self.clock.now()
     }
 
     fn run(&mut self) -> anyhow::Result<Exit> {
@@ -171,7 +218,7 @@ impl Daemon {
         loop {
             self.work()?;
             if let Some(deadline) = stop_by
-                && (!self.engine.leads() || Instant::now() >= deadline)
+                && (!self.engine.is_ending() || Instant::now() >= deadline)
             {
                 return Ok(Exit::Ok);
             }
@@ -201,6 +248,15 @@ impl Daemon {
                     Arrival::Message { link, node, bytes } => Event::Message { link, node, bytes },
                 };
                 self.engine.step(now, event);
+            }
+            self.helped.clear();
+            for (number, end) in self.agents.ended() {
+                self.engine.step(now, Event::Fenced { number, end });
+            }
+            if let Some(found) = self.leftovers.as_ref().and_then(|changes| changes.try_iter().last()) {
+                self.engine.set_leftovers(found);
+                self.net.set_hello(self.engine.hello());
+                self.net.reconnect();
             }
             for heard in heard {
                 let event = match heard {
@@ -241,6 +297,7 @@ impl Daemon {
         let mut fds = vec![
             PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.wakeup.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.helped.as_fd(), PollFlags::POLLIN),
         ];
         fds.extend(list.iter().map(|(_, fd, flags)| PollFd::new(*fd, *flags)));
         let left = self.engine.deadline_ms().saturating_sub(self.now().ms);
@@ -252,7 +309,7 @@ impl Daemon {
         }
         let happened = |fd: &PollFd<'_>| fd.revents().unwrap_or(PollFlags::empty());
         let mut accept = false;
-        for ((id, _, _), fd) in list.iter().zip(&fds[2..]) {
+        for ((id, _, _), fd) in list.iter().zip(&fds[3..]) {
             let flags = happened(fd);
             match id {
                 None => accept |= !flags.is_empty(),
@@ -272,12 +329,17 @@ impl Daemon {
     /// Does everything there is to do before the next event.
     fn work(&mut self) -> anyhow::Result<()> {
         let now = self.now();
-        while let Some(write) = self.engine.turn(now)? {
-            self.perform()?;
-            self.files.write(&write)?;
-            self.engine.written(now)?;
+        loop {
+            while let Some(write) = self.engine.turn(now)? {
+                self.perform()?;
+                self.files.write(&write)?;
+                self.engine.written(now)?;
+            }
+            // What was done at once may be news for the engine.
+            if !self.perform()? {
+                break;
+            }
         }
-        self.perform()?;
         if now.ms >= self.hello_at + HELLO_MS {
             self.hello_at = now.ms;
             self.net.set_hello(self.engine.hello());
@@ -285,7 +347,43 @@ impl Daemon {
         Ok(())
     }
 
-    fn perform(&mut self) -> anyhow::Result<()> {
+    /// Whether the engine was told something.
+    fn watchdog(&mut self, order: Watchdog) -> bool {
+        match order {
+            Watchdog::Arm { until_ms } => {
+                let result = match &self.guard_of {
+                    Some((path, timeout)) => Guard::arm(path, *timeout, self.clock, until_ms, self.realtime),
+                    None => Err(anyhow::anyhow!("cluster.conf has no <watchdog>")),
+                };
+                let now = self.now();
+                match result {
+                    Ok(guard) => {
+                        self.watchdog = Some(guard);
+                        self.engine.step(now, Event::Armed(Ok(())));
+                    }
+                    Err(error) => self.engine.step(now, Event::Armed(Err(format!("{error:#}")))),
+                }
+                return true;
+            }
+            Watchdog::Pet { until_ms } => {
+                if let Some(guard) = &self.watchdog {
+                    guard.feed_until(until_ms);
+                }
+            }
+            Watchdog::Disarm => {
+                if let Some(guard) = self.watchdog.take()
+                    && let Err(error) = guard.disarm()
+                {
+                    log(format_args!("the watchdog will reset this host: {error:#}"));
+                }
+            }
+        }
+        false
+    }
+
+    /// Does what the engine wants done; whether it was told something in return.
+    fn perform(&mut self) -> anyhow::Result<bool> {
+        let mut told = false;
         for action in self.engine.take_actions() {
             match action {
                 Action::Send { to, bytes } => self.net.send(to, &bytes),
@@ -299,10 +397,13 @@ impl Daemon {
                     self.net.set_hello(self.engine.hello());
                     self.net.reconnect();
                 }
+                Action::Fence(job) => self.agents.start(job),
+                Action::Watchdog(order) => told |= self.watchdog(order),
+                Action::Reset(reset) => self.files.save_reset(reset.as_ref())?,
                 Action::Exit(why) => bail!(why),
             }
         }
-        Ok(())
+        Ok(told)
     }
 }
 
@@ -317,12 +418,6 @@ impl Daemon {
     }
 }
 
-fn clock(started: Instant) -> Now {
-    let ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let unix = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    Now { ms, unix }
-}
-
 /// The defaults of the command line, `$CLUSTER_CONF` heeded.
 impl Default for Options {
     fn default() -> Self {
@@ -334,6 +429,8 @@ impl Default for Options {
             key: None,
             group: None,
             realtime: true,
+            boot: None,
+            leftovers: "/etc/cluster/leftovers.d".into(),
             ready_fd: None,
         }
     }

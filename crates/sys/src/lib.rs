@@ -9,3 +9,5 @@ pub mod fds;
 #[cfg(feature = "packet")]
 pub mod packet;
 pub mod proc;
+#[cfg(feature = "watchdog")]
+pub mod watchdog;

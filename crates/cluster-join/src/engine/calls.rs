@@ -59,7 +59,7 @@ fn weight(op: &Op) -> usize {
 }
 
 impl Calls {
-    fn submit(&mut self, now: Now, op: Op) -> u64 {
+    pub fn submit(&mut self, now: Now, op: Op) -> u64 {
         self.last_seq += 1;
         if self.unapplied.is_empty() {
             self.progress = now.ms;
@@ -106,6 +106,11 @@ impl Calls {
             self.sent = seq;
             self.progress = now.ms;
         }
+    }
+
+    /// Nothing was asked for that is not decided.
+    pub fn is_idle(&self) -> bool {
+        self.unapplied.is_empty() && self.waiting.is_empty()
     }
 
     pub fn next_deadline(&self) -> Option<u64> {
@@ -160,7 +165,31 @@ impl Engine {
         self.answer(connection, id, Err(Failure { kind, message, holders: Vec::new() }));
     }
 
+    /// Why `caller` cannot have a call about `name` decided by the log now.
+    pub(super) fn cannot_submit(&self, caller: &Caller, name: &str) -> Option<(ErrorKind, String)> {
+        if !caller.may_steer {
+            Some((ErrorKind::Denied, format!("{name}: only root and cluster-join's own user may change this")))
+        } else if self.stopping {
+            Some((ErrorKind::Stopping, format!("{name}: cluster-join is stopping")))
+        } else if self.waiting_calls(caller.connection) >= MAX_PER_CONNECTION {
+            Some((ErrorKind::Busy, format!("{name}: {MAX_PER_CONNECTION} calls of this connection wait already")))
+        } else if self.calls.unapplied.len() >= MAX_UNAPPLIED {
+            Some((ErrorKind::Busy, format!("{name}: {MAX_UNAPPLIED} calls of this host wait already")))
+        } else {
+            None
+        }
+    }
+
+    /// Has the log decide `op` and answers the call `id` with what it decided.
+    pub(super) fn submit_call(&mut self, now: Now, connection: u64, id: u64, op: Op) {
+        let seq = self.calls.submit(now, op.clone());
+        self.calls.waiting.insert(seq, Waiting { connection, id, op, deadline: None });
+    }
+
     pub(super) fn call(&mut self, now: Now, caller: &Caller, call: Call) {
+        if self.waits_for_watchdog(now, caller, &call) {
+            return;
+        }
         let Call { id, request } = call;
         let connection = caller.connection;
         if !caller.may_steer && !request.only_looks() {
@@ -283,6 +312,8 @@ impl Engine {
     }
 
     pub(super) fn closed(&mut self, now: Now, connection: u64) {
+        self.fence_closed(connection);
+        self.lease_closed(connection);
         self.watches.close(connection);
         let seqs: Vec<u64> =
             self.calls.waiting.iter().filter(|(_, call)| call.connection == connection).map(|(seq, _)| *seq).collect();
@@ -389,6 +420,9 @@ impl Engine {
     }
 
     pub(super) fn decided(&mut self, now: Now, seq: u64, result: Result<Value, Refusal>) {
+        if self.disarm_decided(now, seq, result.is_ok()) {
+            return;
+        }
         let Some(call) = self.calls.waiting.remove(&seq) else { return };
         match result {
             Ok(_) if matches!(call.op, Op::Get { .. } | Op::Keys { .. }) => {
@@ -417,6 +451,7 @@ impl Engine {
             return;
         }
         self.calls.taken(now, next - 1);
+        self.disarm_restored(now, next);
         let seqs: Vec<u64> = self.calls.waiting.range(..next).map(|(seq, _)| *seq).collect();
         for seq in seqs {
             let Some(op) = self.calls.waiting.get(&seq).map(|call| call.op.clone()) else { continue };
@@ -460,6 +495,9 @@ impl Engine {
                 Some(Err(kind)) => Outcome::Refused(kind),
                 None => Outcome::Refused(ErrorKind::Gone),
             },
+            Op::Fence { .. } | Op::FenceAck { .. } => self.fence_outcome(seq),
+            Op::FenceTested { tested, .. } => Outcome::Is(Value::Tested(tested.clone())),
+            Op::Unfence { .. } | Op::Armed { .. } => Outcome::Is(Value::Done {}),
             Op::Withdraw { .. } | Op::Close { .. } | Op::Get { .. } | Op::Keys { .. } => Outcome::Is(Value::Done {}),
         }
     }

@@ -9,6 +9,7 @@
 mod calls;
 mod fencing;
 mod keys;
+mod lease;
 mod membership;
 mod peers;
 mod ready;
@@ -21,11 +22,16 @@ use nines_proto::ctl::{Answer, Call};
 use raft::eraftpb::{ConfState, Entry, Message, MessageType};
 use raft::{Config, RawNode, Ready, StateRole};
 
+use fence::{End, Job};
+
 use crate::log::{Identity, Loaded, Store};
 use crate::peer::{Hello, Peer};
 use crate::state::{Command, Effect, State};
 use calls::Calls;
+use fencing::Fencer;
 use keys::Watches;
+use lease::Leases;
+pub use lease::{Reset, Watchdog};
 use peers::Peers;
 
 /// The time of an event.
@@ -61,6 +67,10 @@ pub enum Event {
     Call { caller: Caller, call: Call },
     /// A client's connection closed.
     Closed { connection: u64 },
+    /// A fence job of [`Action::Fence`] ended.
+    Fenced { number: u64, end: End },
+    /// The watchdog was opened, as [`Watchdog::Arm`] wants, or why it could not be.
+    Armed(Result<(), String>),
     /// The daemon is about to end.
     Stop,
 }
@@ -82,6 +92,11 @@ pub enum Action {
     Identity(Identity),
     /// Open all sessions anew, with the greeting as it is now.
     Reconnect,
+    /// Run agents, and report the end as [`Event::Fenced`].
+    Fence(Job),
+    Watchdog(Watchdog),
+    /// Remember durably that and why this host is about to be reset, or forget it.
+    Reset(Option<Reset>),
     /// This process must end.
     Exit(String),
 }
@@ -113,6 +128,12 @@ pub struct Engine {
     peers: Peers,
     calls: Calls,
     watches: Watches,
+    fencer: Fencer,
+    leases: Leases,
+    /// What this host has from before the cluster let it in, for people.
+    leftovers: Vec<String>,
+    /// This boot was fenced, and that was told.
+    fenced_out: bool,
     /// Number of the last batch in the log file.
     batch: u64,
     in_flight: Option<InFlight>,
@@ -192,6 +213,10 @@ impl Engine {
         let mut engine = Self {
             peers: Peers::new(&conf, identity.node, now),
             calls: Calls::default(),
+            fencer: Fencer::default(),
+            leases: Leases::new(now),
+            leftovers: Vec::new(),
+            fenced_out: false,
             watches: Watches::default(),
             token_ms,
             conf,
@@ -229,6 +254,12 @@ impl Engine {
         self.addresses = addresses;
     }
 
+    /// What this host has that only a member may have: it is not let in with a boot that the
+    /// cluster does not know before that is gone.
+    pub fn set_leftovers(&mut self, leftovers: Vec<String>) {
+        self.leftovers = leftovers;
+    }
+
     fn me(&self) -> u64 {
         self.identity.node
     }
@@ -258,6 +289,12 @@ impl Engine {
         self.raw.raft.state == StateRole::Leader
     }
 
+    /// Whether something of this node's own is still under way that should precede its end.
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        self.leads() || self.is_disarming()
+    }
+
     /// The replicated state as of the last entry applied here.
     #[must_use]
     pub fn state(&self) -> &State {
@@ -282,6 +319,7 @@ impl Engine {
             incarnation: self.identity.incarnation,
             boot: self.boot.clone(),
             store: self.identity.store.clone(),
+            leftovers: self.leftovers.clone(),
             voters: self.conf.voters(),
             learners: self.conf.learners(),
             last: self.raw.store().last(),
@@ -303,11 +341,13 @@ impl Engine {
             }
             Event::Message { link, node, bytes } => {
                 if self.peers.heard(now, node, link) {
-                    self.message(node, &bytes);
+                    self.message(now, node, &bytes);
                 }
             }
             Event::Call { caller, call } => self.call(now, &caller, call),
             Event::Closed { connection } => self.closed(now, connection),
+            Event::Fenced { number, end } => self.fence_ended(now, number, end),
+            Event::Armed(result) => self.watchdog_opened(now, result),
             Event::Stop => self.stop(),
         }
         self.spread_elections();
@@ -334,6 +374,8 @@ impl Engine {
         }
         if ticks > 0 {
             self.watch_peers(now);
+            self.watch_fencing(now);
+            self.watch_lease(now);
             self.watch_calls(now);
         }
     }
@@ -349,9 +391,10 @@ impl Engine {
         raft.set_randomized_election_timeout(ticks + spread);
     }
 
-    fn message(&mut self, from: u64, bytes: &[u8]) {
+    fn message(&mut self, now: Now, from: u64, bytes: &[u8]) {
         let message = match Peer::decode(bytes, from, self.me()) {
-            Ok(Peer::Ping) => return,
+            Ok(Peer::Ping { incarnation, stamp, hears }) => return self.pinged(now, from, incarnation, stamp, hears),
+            Ok(Peer::Pong { incarnation, stamp, lease }) => return self.ponged(now, from, incarnation, stamp, lease),
             Ok(Peer::Raft(message)) => *message,
             Err(error) => {
                 self.malformed += 1;
@@ -420,6 +463,7 @@ impl Engine {
                 }
             }
         }
+        self.watch_own_end();
     }
 
     fn effect(&mut self, now: Now, effect: Effect) {
@@ -438,7 +482,12 @@ impl Engine {
             Effect::Lost { node } => {
                 if self.admitted() {
                     let name = self.conf.name_of(node);
-                    self.log(format!("node {name} is lost; its locks stay until it returns"));
+                    let until = if self.state.protected(node) {
+                        "; what it holds stays its own until it is fenced"
+                    } else {
+                        ""
+                    };
+                    self.log(format!("node {name} is lost{until}"));
                 }
             }
             Effect::Taken { node, seq } if node == self.me() && self.admitted() => self.calls.taken(now, seq),
@@ -446,6 +495,7 @@ impl Engine {
             Effect::Decided(decided) if decided.call.node == self.me() && self.admitted() => {
                 self.decided(now, decided.call.seq, decided.result);
             }
+            Effect::Fence(news) => self.fence_news(now, &news),
             Effect::Taken { .. } | Effect::Gap { .. } | Effect::Decided(_) => {}
         }
     }
@@ -463,6 +513,8 @@ impl Engine {
             self.known_as_later(incarnation);
         } else if self.admitted() {
             self.was_admitted = true;
+            // What was asked while we were taken for lost fell on deaf ears.
+            self.calls.new_leader();
             if self.identity.catching_up {
                 self.identity.catching_up = false;
                 self.out.push(Action::Identity(self.identity.clone()));
@@ -487,6 +539,7 @@ impl Engine {
     fn stop(&mut self) {
         self.stopping = true;
         self.refuse_all();
+        self.refuse_queued();
         if self.leads()
             && let Some(heir) = self.peers.heir(&self.conf)
         {
@@ -500,6 +553,7 @@ impl Engine {
         if self.leads() {
             commands.extend(self.member_changes(now));
         }
+        commands.extend(self.fence_changes(now));
         let calls = if self.raw.raft.leader_id != 0 && self.admitted() { self.calls.unsent() } else { VecDeque::new() };
         let last = calls.back().map(|(seq, _, _)| *seq);
         let (node, incarnation) = (self.me(), self.identity.incarnation);

@@ -22,6 +22,8 @@ struct Peer {
     present_since: Option<u64>,
     /// When a snapshot went to it that it has not answered.
     snapshot_sent: Option<u64>,
+    /// Whom it hears itself, as it said at this time.
+    hears: Option<(u64, Vec<u64>)>,
     /// When its joining or loss was last proposed.
     proposed: Option<u64>,
 }
@@ -111,6 +113,26 @@ impl Peers {
     pub fn present(&self, now: Now, node: u64, token_ms: u64) -> bool {
         let heard = self.others.get(&node).and_then(|peer| peer.heard);
         heard.is_some_and(|heard| self.awake(now) < heard.ms + token_ms)
+    }
+
+    /// Notes whom `node` hears.
+    pub fn hears(&mut self, now: Now, node: u64, hears: Vec<u64>) {
+        if let Some(peer) = self.others.get_mut(&node) {
+            peer.hears = Some((now.ms, hears));
+        }
+    }
+
+    /// A node that is present and hears `node`.
+    pub fn heard_by(&self, now: Now, node: u64, token_ms: u64) -> Option<u64> {
+        let says = |peer: &Peer| {
+            peer.hears.as_ref().is_some_and(|(at, hears)| now.ms < at + token_ms && hears.contains(&node))
+        };
+        self.others.iter().find(|(other, peer)| **other != node && says(peer)).map(|(other, _)| *other)
+    }
+
+    /// How `node` introduced itself last.
+    pub fn hello(&self, node: u64) -> Option<&Hello> {
+        self.others.get(&node)?.hello.as_ref()
     }
 
     /// When `node` was last heard, on the clock of people.
@@ -210,8 +232,16 @@ impl Engine {
         self.peers.last_ms = now.ms;
         if now.ms >= self.peers.next_ping {
             self.peers.next_ping = now.ms + self.token_ms / 5;
+            let hears: Vec<u64> = self
+                .peers
+                .others
+                .keys()
+                .copied()
+                .filter(|node| self.peers.present(now, *node, self.token_ms))
+                .collect();
+            let ping = Message::Ping { incarnation: self.identity.incarnation, stamp: now.ms, hears };
             for to in self.peers.others.keys().copied().collect::<Vec<_>>() {
-                if let Ok(bytes) = Message::Ping.encode() {
+                if let Ok(bytes) = ping.encode() {
                     self.out.push(Action::Send { to, bytes });
                 }
             }
@@ -341,6 +371,9 @@ impl Engine {
                 "this node lost its log and has no vote before a leader of the others brings it up to date".into(),
             );
         }
+        if let Some(reason) = self.lease_over(now) {
+            return Some(reason);
+        }
         leaderless.then(|| format!("{votes} of {expected} votes are here, but no leader is elected yet"))
     }
 
@@ -362,6 +395,7 @@ impl Engine {
         let time = now.unix;
         if !self.state.members.get(&self.me()).is_some_and(|member| member.present && self.admitted())
             && again(self.peers.proposed)
+            && self.lets_in(&self.hello())
         {
             self.peers.proposed = Some(now.ms);
             let Hello { node, incarnation, boot, store, .. } = self.hello();
@@ -372,6 +406,7 @@ impl Engine {
             let command = if self.peers.present(now, *node, self.token_ms) {
                 peer.hello
                     .as_ref()
+                    .filter(|hello| self.lets_in(hello))
                     .filter(|hello| {
                         record.is_none_or(|member| {
                             member.incarnation < hello.incarnation

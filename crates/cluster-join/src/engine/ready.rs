@@ -38,6 +38,7 @@ impl Engine {
                 self.state = State::decode(snapshot.get_data())?;
                 self.raw.mut_store().restore(snapshot);
                 self.restored(now);
+                self.watch_own_end();
             }
             self.raw.mut_store().append(ready.entries());
             self.blank &= ready.entries().is_empty() && snapshot.is_none();

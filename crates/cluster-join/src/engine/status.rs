@@ -34,8 +34,8 @@ impl Engine {
             applied: self.applied(),
             members: self.conf.nodes.iter().map(|node| self.member(now, node.id, reason.is_none())).collect(),
             reason,
-            notes: self.link_notes(),
             counters: BTreeMap::from([("messages-malformed".to_owned(), self.malformed)]),
+            notes: [self.lease_notes(), self.fence_notes(now), self.link_notes()].concat(),
         }
     }
 
@@ -46,6 +46,7 @@ impl Engine {
         let record = self.state.members.get(&id);
         let heard = id == self.me() || self.peers.present(now, id, self.token_ms);
         let (state, since) = match record {
+            Some(member) if let Some(state) = self.fence_state(now, id) => (state, Some(member.since)),
             Some(member) if member.present && (quorate || heard) => (MemberState::Member, Some(member.since)),
             Some(member) if member.present => {
                 (MemberState::Lost, Some(self.peers.last_heard(id).unwrap_or(member.since)))

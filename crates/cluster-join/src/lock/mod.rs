@@ -306,6 +306,12 @@ impl Table {
         self.owned.contains_key(owner)
     }
 
+    /// Whether anybody of `node` holds or waits for anything.
+    #[must_use]
+    pub fn owns_any(&self, node: u64) -> bool {
+        self.owners(node).next().is_some()
+    }
+
     /// The last generation given out.
     #[must_use]
     pub fn generation(&self) -> u64 {

@@ -8,8 +8,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail, ensure};
 use nix::fcntl::{Flock, FlockArg};
 
+use crate::engine::Reset;
+
 use super::{Identity, Loaded, Write, decode_snapshot, header, recover};
 
+/// When and why this host was about to be reset.
+const RESET: &str = "reset";
 /// Longest file that is read back: twice what the bounds of the state allow for.
 const MAX_FILE: u64 = 1 << 30;
 
@@ -104,6 +108,34 @@ impl Files {
         let mut bytes = serde_json::to_vec_pretty(identity)?;
         bytes.push(b'\n');
         replace(&self.directory, "identity", &bytes)
+    }
+
+    /// Remembers the reset that this host is about to get, or forgets it.
+    ///
+    /// # Errors
+    /// The directory does not take it.
+    pub fn save_reset(&self, reset: Option<&Reset>) -> anyhow::Result<()> {
+        let Some(Reset { by, why }) = reset else {
+            let path = self.directory.join(RESET);
+            return match fs::remove_file(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    Err(error).with_context(|| path.display().to_string())
+                }
+                _ => Ok(()),
+            };
+        };
+        replace(&self.directory, RESET, format!("{} {why}\n", nines_proto::ctl::utc(*by)).as_bytes())
+    }
+
+    /// What a former run of the daemon left about its end, once.
+    ///
+    /// # Errors
+    /// The directory does not work.
+    pub fn former_reset(&self) -> anyhow::Result<Option<String>> {
+        let path = self.directory.join(RESET);
+        let Some(bytes) = read(&path)? else { return Ok(None) };
+        fs::rename(&path, path.with_extension("old")).with_context(|| path.display().to_string())?;
+        Ok(Some(String::from_utf8_lossy(&bytes).trim_end().to_owned()))
     }
 
     /// Makes a write durable.

@@ -33,8 +33,7 @@ use incoming::{Handshakes, Listening};
 use outgoing::Outlet;
 pub use place::{Addresses, Place, Places, RINGS};
 use sessions::Sessions;
-use wake::Waker;
-pub use wake::Wakeup;
+pub use wake::{Waker, Wakeup, pair as wake_pair};
 
 /// What comes from other nodes.
 #[derive(Debug)]

@@ -2,15 +2,17 @@
 //! the same order and so has the same state.
 
 pub mod audit;
+pub mod fence;
 pub mod keys;
 
 use std::collections::BTreeMap;
 
-use nines_proto::ctl::{ErrorKind, KeyOwner, Mode, Value};
+use nines_proto::ctl::{ErrorKind, FenceTested, KeyOwner, Mode, Value};
 use serde::{Deserialize, Serialize};
 
 use crate::lock::{Asked, CallId, Decided, Owner, Refusal, Table};
 use audit::Audit;
+use fence::{Ended, Fencing, Hold, News, Results};
 use keys::Keys;
 
 /// One change, as the log carries it.
@@ -24,6 +26,12 @@ pub enum Command {
     /// A call of one of a node's clients. A node numbers its calls, and they take effect in that
     /// order, each once, whatever was sent twice or overtook another on the way to the leader.
     Call { node: u64, incarnation: u64, seq: u64, time: u64, call: Op },
+    /// A lost incarnation that holds something, or with 0 a node that never came, is to be fenced.
+    FenceAsked { node: u64, name: String, incarnation: u64, who: String, why: String, time: u64 },
+    /// An attempt at the operation, which is about this incarnation, ended.
+    FenceDone { operation: u64, incarnation: u64, end: Ended, time: u64 },
+    /// A node is there and is not let in, because of what it said about itself.
+    Held { node: u64, name: String, why: String, time: u64 },
 }
 
 /// What a client's call does to locks and keys.
@@ -96,6 +104,37 @@ pub enum Op {
     Keys {
         prefix: String,
     },
+    /// A person wants a node fenced; decided when it has happened.
+    Fence {
+        node: u64,
+        name: String,
+        who: String,
+        why: String,
+    },
+    /// A person says that this run of a node is over.
+    FenceAck {
+        node: u64,
+        name: String,
+        operation: u64,
+        incarnation: u64,
+        who: String,
+    },
+    /// A node's fence devices were tested.
+    FenceTested {
+        node: u64,
+        tested: FenceTested,
+    },
+    /// A node may join again.
+    Unfence {
+        node: u64,
+        name: String,
+        who: String,
+    },
+    /// The calling node's watchdog runs, or is about to be closed.
+    Armed {
+        name: String,
+        armed: bool,
+    },
 }
 
 /// A node as the log knows it.
@@ -111,6 +150,26 @@ pub struct MemberRecord {
     pub store: String,
     /// The number its next call must have.
     pub next_seq: u64,
+    /// Its watchdog runs: it is reset by itself when it is no longer a member.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub armed: bool,
+    /// This boot of it is certainly over.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub fenced: bool,
+    /// It left in an orderly way, holding nothing.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub left: bool,
+    /// It may be there and is not let in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<Hold>,
+    /// A person let it in, whatever it says about itself.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub waived: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // as serde calls it
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 /// What has to be equal on every node at the same point of the log.
@@ -122,6 +181,8 @@ pub struct State {
     pub keys: Keys,
     #[serde(default)]
     pub audit: Audit,
+    #[serde(default)]
+    pub fencing: Fencing,
 }
 
 /// What applying a command means for the node that looks on.
@@ -147,6 +208,7 @@ pub enum Effect {
         node: u64,
         wanted: u64,
     },
+    Fence(News),
 }
 
 impl State {
@@ -185,7 +247,13 @@ impl State {
             }
             Command::Call { node, incarnation, seq, time, call } => {
                 let Some(member) = self.members.get_mut(&node) else { return };
-                if member.incarnation != incarnation {
+                // Whatever a fenced run still asked for is as if it had never been asked.
+                if member.incarnation != incarnation || member.fenced {
+                    return;
+                }
+                // A node that is not there must not be given anything: it asks again when it is back.
+                if !member.present {
+                    effects.push(Effect::Gap { node, wanted: member.next_seq });
                     return;
                 }
                 if seq > member.next_seq {
@@ -195,8 +263,19 @@ impl State {
                 effects.push(Effect::Taken { node, seq });
                 if seq == member.next_seq {
                     member.next_seq += 1;
-                    self.call(CallId { node, seq }, time, call, &mut decided);
+                    self.call(CallId { node, seq }, time, call, &mut decided, effects);
                 }
+            }
+            Command::FenceAsked { node, name, incarnation, who, why, time } => {
+                let mut results = Results { decided: &mut decided, effects };
+                self.fence_asked(node, &name, incarnation, &who, &why, time, &mut results);
+            }
+            Command::FenceDone { operation, incarnation, end, time } => {
+                let mut results = Results { decided: &mut decided, effects };
+                self.fence_done(operation, incarnation, end, time, &mut results);
+            }
+            Command::Held { node, name, why, time } => {
+                self.hold(node, &name, &why, false, time, &mut Results { decided: &mut decided, effects });
             }
         }
         effects.extend(decided.into_iter().map(Effect::Decided));
@@ -213,30 +292,53 @@ impl State {
         decided: &mut Vec<Decided>,
         effects: &mut Vec<Effect>,
     ) {
-        let known = self.members.get(&node);
-        let former = known.map_or(0, |member| member.incarnation);
-        if incarnation < former || (incarnation == former && known.is_some_and(|member| member.present)) {
+        if self.members.get(&node).is_some_and(|member| {
+            incarnation < member.incarnation || (incarnation == member.incarnation && member.present)
+        }) {
             return;
         }
+        if !self.may_join(node, &boot, time, &mut Results { decided, effects }) {
+            return;
+        }
+        let known = self.members.get(&node);
+        let former = known.map_or(0, |member| member.incarnation);
         let restarted = incarnation > former;
+        let rebooted = known.is_none_or(|member| member.boot != boot);
+        // The watchdog of a daemon that ended runs on until another one of that boot closes it.
+        let armed = !rebooted && known.is_some_and(|member| member.armed);
+        let next_seq = known.filter(|_| !restarted).map_or(1, |member| member.next_seq);
         if restarted {
-            let rebooted = known.is_none_or(|member| member.boot != boot);
             self.locks.returned(node, rebooted, time, decided);
             self.keys.drop_node(node, rebooted);
             self.keys.forget_results(node);
             // Whoever asked for these is gone.
             decided.retain(|decided| decided.call.node != node);
         }
-        let next_seq = known.filter(|_| !restarted).map_or(1, |member| member.next_seq);
-        let record = MemberRecord { present: true, since: time, incarnation, boot, store, next_seq };
+        let record = MemberRecord {
+            present: true,
+            since: time,
+            incarnation,
+            boot,
+            store,
+            next_seq,
+            armed,
+            fenced: false,
+            left: false,
+            held: None,
+            waived: false,
+        };
         self.members.insert(node, record);
         effects.push(Effect::Joined { node, incarnation, restarted });
     }
 
-    fn call(&mut self, id: CallId, time: u64, call: Op, decided: &mut Vec<Decided>) {
+    fn call(&mut self, id: CallId, time: u64, call: Op, decided: &mut Vec<Decided>, effects: &mut Vec<Effect>) {
         let (node, seq) = (id.node, id.seq);
         let host = Owner::host(node);
         let owner = |connection, session| Owner { node, connection, session };
+        let call = match self.fence_op(id, time, call, &mut Results { decided, effects }) {
+            Ok(()) => return,
+            Err(call) => call,
+        };
         let locks = &mut self.locks;
         let result = match call {
             Op::Lock { resource, connection, session, mode, now_or_never, note } => {
@@ -285,6 +387,9 @@ impl State {
             }
             // Whoever asked reads the state as it is now.
             Op::Get { .. } | Op::Keys { .. } => Ok(Value::Done {}),
+            Op::Fence { .. } | Op::FenceAck { .. } | Op::FenceTested { .. } | Op::Unfence { .. } | Op::Armed { .. } => {
+                return;
+            }
         };
         decided.push(Decided { call: id, result: result as Result<Value, Refusal> });
     }

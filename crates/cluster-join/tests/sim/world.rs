@@ -271,6 +271,8 @@ impl World {
         let Some(engine) = &mut self.node(id).engine else { return };
         for action in engine.take_actions() {
             match action {
+                // These clusters have neither fence methods nor watchdogs.
+                Action::Fence(_) | Action::Watchdog(_) | Action::Reset(_) => panic!("{action:?}"),
                 Action::Send { to, bytes } => self.send(id, to, &bytes),
                 Action::Answer { connection, answer } => self.answered(id, connection, answer),
                 Action::Identity(identity) => self.node(id).disk.identity = identity,
