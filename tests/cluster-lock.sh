@@ -58,6 +58,34 @@ kill -KILL "$holder"
 wait "$holder" || :
 clvm-lock -w 10 r -- true || fail 'a killed holder still holds'
 
+# A lock named like a command, and the command that does the same.
+equal 'a lock called list' "$(clvm-lock list -c 'echo $CLUSTER_LOCK_RESOURCE')" list
+equal 'run' "$(clvm-lock run list -- echo hello)" hello
+
+# A session keeps its lock without a process, converts it and hands on a value block.
+first=$(clvm-lock take --session one r)
+equal 'taken again' "$(clvm-lock take --session one r)" "$first"
+fails 1 clvm-lock take --session two -n r
+fails 1 clvm-lock drop --session two r
+fails 2 clvm-lock take --session one -m PR r
+fails 1 clvm-lock take --session two --timeout 0.2 -s r
+value=$(printf '%064d' 42)
+second=$(clvm-lock convert --session one -s --value "$value" r)
+equal 'written on the way down' "${second#* }" "$value valid"
+equal 'read beside it' "$(clvm-lock -n -s r -c 'echo $CLUSTER_LOCK_VALUE $CLUSTER_LOCK_VALUE_STATE')" "$value valid"
+equal 'who holds' "$(clvm-lock list r | awk 'NR == 2 { print $2, $3, $6, $7 }')" 'granted PR session one'
+clvm-lock list --json r | grep -q '"session":"one"' || fail "$(clvm-lock list --json r)"
+fails 1 clvm-lock list not-there
+# It is still there when the daemon has started over in the same boot, and was not granted anew.
+down 1
+join 1
+quorate 1
+equal 'taken again after a restart' "$(clvm-lock take --session one -s r)" "$second"
+clvm-lock drop --session one r
+fails 1 clvm-lock list r
+fails 2 clvm-lock drop r
+clvm-lock r --value "$value" -- true
+
 # The daemon dies: the command is stopped, with a message and a status of its own.
 hold EX
 down 1

@@ -1,16 +1,20 @@
-//! Cluster locks for the shell: take one, run a command, give it back.
+//! Cluster locks for the shell: take one, run a command, give it back; or keep it in a session.
 #![forbid(unsafe_code)]
 
 mod args;
+mod hold;
+mod list;
 mod run;
 
-pub use args::Args;
+pub use args::Command;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use args::Run;
 use nines_cli::{Exit, log};
-use nines_proto::ctl::{Client, ClientError, ErrorKind, MAX_NOTE, Mode};
+use nines_proto::ctl::{Client, ClientError, ErrorKind, MAX_NOTE, Whose};
 use nix::sys::signal::Signal;
 use run::Ended;
 
@@ -21,41 +25,62 @@ const LOST: u8 = 125;
 #[must_use]
 pub fn main() -> ExitCode {
     nines_cli::set_program("clvm-lock");
-    match nines_cli::parse::<Args>() {
-        Ok(args) => nines_cli::run("clvm-lock", || lock_and_run(&args)),
-        Err(code) => code,
+    let words: Vec<OsString> = std::env::args_os().collect();
+    match Command::parse(&words) {
+        Ok(command) => nines_cli::run("clvm-lock", || match &command {
+            Command::Run(args) => lock_and_run(args),
+            Command::Take(args) => hold::take(args),
+            Command::Convert(args) => hold::convert(args),
+            Command::Drop(args) => hold::give_back(args),
+            Command::List(args) => list::list(args),
+        }),
+        Err(error) => {
+            // The only failure to print is a closed stream, which is silence.
+            let _ = error.print();
+            if error.use_stderr() { Exit::Error.into() } else { ExitCode::SUCCESS }
+        }
     }
 }
 
-fn lock_and_run(args: &Args) -> anyhow::Result<Exit> {
-    let mode = args.mode.unwrap_or(if args.shared { Mode::Pr } else { Mode::Ex });
-    let wait_ms = if args.nonblock { Some(0) } else { args.wait };
+/// The exit status for a refusal: `conflict` when someone or something else is in the way.
+fn refused(kind: ErrorKind, conflict: u8) -> Exit {
+    match kind {
+        ErrorKind::Busy
+        | ErrorKind::Timeout
+        | ErrorKind::Inquorate
+        | ErrorKind::Deadlock
+        | ErrorKind::NotHeld
+        | ErrorKind::Cancelled => Exit::Code(conflict),
+        _ => Exit::Error,
+    }
+}
+
+fn lock_and_run(args: &Run) -> anyhow::Result<Exit> {
+    let (mode, resource) = (args.mode(), &args.resource);
     let asked = Instant::now();
-    let mut client = Client::connect(args.socket.as_deref())?;
-    let generation = match client.lock(&args.resource, mode, wait_ms, &note(args)) {
-        Ok(generation) => generation,
+    let mut client = Client::connect(args.ask.at.socket.as_deref())?;
+    let lock = match client.lock_as(Whose::Connection, resource, mode, args.ask.wait_ms(), &purpose(args)) {
+        Ok(lock) => lock,
         Err(ClientError::Refused(failure)) => {
             log(format_args!("{failure}"));
-            return Ok(match failure.kind {
-                ErrorKind::Busy | ErrorKind::Timeout | ErrorKind::Inquorate => Exit::Code(args.conflict_exit_code),
-                _ => Exit::Error,
-            });
+            return Ok(refused(failure.kind, args.ask.conflict_exit_code));
         }
         Err(error) => return Err(error.into()),
     };
     if args.verbose {
         let took = asked.elapsed().as_secs_f64();
-        log(format_args!("{}: {mode} after {took:.6} seconds, generation {generation}", args.resource));
+        log(format_args!("{resource}: {mode} after {took:.6} seconds, generation {}", lock.generation));
     }
     // From here on a signal is the command's; before, it ends the waiting in the ordinary way.
     let watched: Vec<Signal> = run::FORWARDED.into_iter().chain([Signal::SIGCHLD]).collect();
     let signals = nines_sys::proc::signal_fd(&watched)?;
-    let mut command = run::command(&args.argv, args.command.as_deref(), &args.resource, generation);
+    let mut command = run::command(&args.argv, args.command.as_deref(), resource, &lock);
     let ended = run::run(&mut command, &client, &signals)?;
     if ended == Ended::LockLost {
         return Ok(Exit::Code(LOST));
     }
-    give_back(args, &mut client);
+    let value = args.value.as_deref().filter(|_| ended == Ended::With(0));
+    give_back(args, &mut client, value);
     Ok(match ended {
         Ended::With(code) | Ended::NotStarted(code) => Exit::Code(code),
         Ended::LockLost => Exit::Code(LOST),
@@ -64,8 +89,8 @@ fn lock_and_run(args: &Args) -> anyhow::Result<Exit> {
 
 /// Whoever comes after this command in a script must find the lock free. If that cannot be had
 /// soon, the closing connection still frees it.
-fn give_back(args: &Args, client: &mut Client) {
-    let given = client.unlock_within(&args.resource, Duration::from_secs(10));
+fn give_back(args: &Run, client: &mut Client, value: Option<&str>) {
+    let given = client.unlock_as(Whose::Connection, &args.resource, value, Some(Duration::from_secs(10)));
     match given {
         Ok(()) if args.verbose => log(format_args!("{}: given back", args.resource)),
         Ok(()) => {}
@@ -74,13 +99,18 @@ fn give_back(args: &Args, client: &mut Client) {
 }
 
 /// Who we are, for those who are refused: `pid 17: dd if=...`.
-fn note(args: &Args) -> String {
-    let mut note = format!("pid {}:", std::process::id());
+fn purpose(args: &Run) -> String {
+    let mut text = format!("pid {}:", std::process::id());
     match &args.command {
-        Some(line) => note += &format!(" {line}"),
-        None => args.argv.iter().for_each(|word| note += &format!(" {}", word.to_string_lossy())),
+        Some(line) => text += &format!(" {line}"),
+        None => args.argv.iter().for_each(|word| text += &format!(" {}", word.to_string_lossy())),
     }
-    let mut note: String = note.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    note(&text)
+}
+
+/// As much of a text as a note may have.
+fn note(text: &str) -> String {
+    let mut note: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     let fits = |length: &usize| note.is_char_boundary(*length);
     let length = (0..=MAX_NOTE.min(note.len())).rev().find(fits).unwrap_or_default();
     note.truncate(length);
@@ -95,8 +125,8 @@ mod tests {
     #[test]
     fn a_note_is_short_and_printable() {
         let long = "ü".repeat(300);
-        let args = Args::try_parse_from(["clvm-lock", "r", "--", "a\nb", &long]).unwrap();
-        let note = note(&args);
+        let args = Run::try_parse_from(["clvm-lock", "r", "--", "a\nb", &long]).unwrap();
+        let note = purpose(&args);
         assert!(note.len() <= MAX_NOTE && note.contains(": a b ü"), "{note}");
     }
 }

@@ -9,6 +9,7 @@ use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use nines_proto::ctl::Granted;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill, killpg};
@@ -32,7 +33,7 @@ pub enum Ended {
 }
 
 /// The command as the shell would start it, with the lock's facts in its environment.
-pub fn command(argv: &[OsString], shell: Option<&str>, resource: &str, generation: u64) -> Command {
+pub fn command(argv: &[OsString], shell: Option<&str>, resource: &str, lock: &Granted) -> Command {
     let mut command = match (shell, argv.split_first()) {
         (None, Some((program, arguments))) => {
             let mut command = Command::new(program);
@@ -45,7 +46,12 @@ pub fn command(argv: &[OsString], shell: Option<&str>, resource: &str, generatio
             command
         }
     };
-    command.env("CLUSTER_LOCK_RESOURCE", resource).env("CLUSTER_LOCK_GENERATION", generation.to_string());
+    command.env("CLUSTER_LOCK_RESOURCE", resource).env("CLUSTER_LOCK_GENERATION", lock.generation.to_string());
+    command.env_remove("CLUSTER_LOCK_VALUE").env_remove("CLUSTER_LOCK_VALUE_STATE");
+    if let Some((value, valid)) = &lock.value {
+        let state = if *valid { "valid" } else { "doubtful" };
+        command.env("CLUSTER_LOCK_VALUE", value).env("CLUSTER_LOCK_VALUE_STATE", state);
+    }
     // All that the command starts is stopped with it, except under a terminal, whose foreground it
     // has to be in.
     if !std::io::stdin().is_terminal() {
