@@ -9,5 +9,6 @@ pub mod fds;
 #[cfg(feature = "packet")]
 pub mod packet;
 pub mod proc;
+pub mod term;
 #[cfg(feature = "watchdog")]
 pub mod watchdog;
