@@ -22,11 +22,15 @@ conf() {
 }
 
 # join NODE [COMMAND...]: start that node's daemon, perhaps under a command, and wait until it serves.
+# Where `boot' is set, that is which boot of its host it takes this for. A node whose
+# cluster.conf is its own has it in $tmp/NODE.conf.
 join() {
     node=$1
     shift
-    start "join$node.log" "$@" cluster-join --conf "$tmp/cluster.conf" --node "$net.$node" --state "$tmp/state$node" \
-        --socket "$tmp/$node.sock" --key "$tmp/key"
+    file=$tmp/cluster.conf
+    [ ! -e "$tmp/$node.conf" ] || file=$tmp/$node.conf
+    start "join$node.log" "$@" cluster-join --conf "$file" --node "$net.$node" --state "$tmp/state$node" \
+        --socket "$tmp/$node.sock" --key "$tmp/key" ${boot:+--boot "$boot"}
     printf '%s\n' "$pid" >"$tmp/$node.pid"
     wait_for 15 answers "$node"
 }
