@@ -280,7 +280,7 @@ impl Daemon {
                 Ok(keys) => {
                     let more = keys.keys().len() - 1;
                     log(format_args!("{}: read again, {more} more beside it", self.keys.display()));
-                    self.net.set_keys(keys);
+                    self.net.set_keys(&keys);
                 }
                 Err(error) => {
                     log(format_args!("the keys stay as they are: {:#}", anyhow::Error::from(error)));

@@ -85,11 +85,15 @@ pub fn kill_process(process: BorrowedFd<'_>) -> io::Result<()> {
 /// limit on locked memory would make later allocations fail.
 ///
 /// # Errors
-/// The limit on locked memory cannot be lifted, or the kernel refuses.
+/// The limit on locked memory cannot be lifted and holds for this process, or the kernel refuses.
 pub fn lock_memory() -> io::Result<()> {
-    let lifted = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY);
-    if lifted.is_err() && getrlimit(Resource::RLIMIT_MEMLOCK)?.0 != RLIM_INFINITY {
-        lifted?;
+    let (soft, hard) = getrlimit(Resource::RLIMIT_MEMLOCK)?;
+    if setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY).is_err() && soft != RLIM_INFINITY {
+        // With a limit of nothing only CAP_IPC_LOCK gets past this, and for that there is none.
+        setrlimit(Resource::RLIMIT_MEMLOCK, 0, hard)?;
+        let may = mlockall(MlockAllFlags::MCL_CURRENT);
+        setrlimit(Resource::RLIMIT_MEMLOCK, soft, hard)?;
+        may?;
     }
     // The first call brings in what is mapped, the second one is for what will be.
     mlockall(MlockAllFlags::MCL_CURRENT)?;

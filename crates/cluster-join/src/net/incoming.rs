@@ -17,9 +17,11 @@ use crate::peer::{Hello, MAX_MESSAGE, PURPOSE};
 
 /// Most connections that have not proved themselves: from each node's address, and from all
 /// other addresses together. The oldest has to go for one more; where those that go have not
-/// gone yet, the new one does.
-const PER_NODE: usize = 4;
-const STRANGERS: usize = 8;
+/// gone yet, the new one does. So many that a node gets in among some hundred others a second.
+const PER_NODE: usize = 16;
+const STRANGERS: usize = 32;
+/// Most connections that the kernel holds for us.
+const BACKLOG: i32 = 1024;
 
 /// Connections that have not proved themselves, oldest first: by a node's address, or a
 /// stranger's.
@@ -76,7 +78,7 @@ fn listen(own: SocketAddr, ring: usize) -> io::Result<TcpListener> {
         }
     }
     socket.bind(&own.into())?;
-    socket.listen(64)?;
+    socket.listen(BACKLOG)?;
     Ok(socket.into())
 }
 
@@ -109,7 +111,7 @@ fn admit(stream: TcpStream, from: SocketAddr, ring: usize, shared: &Arc<Shared>)
     }
 }
 
-/// Whether it is on its own behalf that this handshake ends.
+/// Notes that a connection has proved itself or never will.
 fn leave(handshakes: &Mutex<Handshakes>, class: Option<IpAddr>, id: u64) {
     let mut handshakes = locked(handshakes);
     if let Some(waiting) = handshakes.0.get_mut(&class) {

@@ -226,9 +226,9 @@ impl Net {
     }
 
     /// Goes over to these keys. Sessions under a key that is none of them end.
-    pub fn set_keys(&self, keys: Keyring) {
-        locked(&self.shared.keys).clone_from(&keys);
-        locked(&self.shared.sessions).keep_keys(&keys);
+    pub fn set_keys(&self, keys: &Keyring) {
+        locked(&self.shared.keys).clone_from(keys);
+        locked(&self.shared.sessions).keep_keys(keys);
     }
 
     /// Ends every session; new ones follow.

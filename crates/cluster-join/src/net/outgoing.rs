@@ -19,7 +19,7 @@ use socket2::{Domain, Socket, Type};
 use super::{Place, Shared, locked};
 use crate::peer::{Hello, PURPOSE};
 
-/// Between two attempts to connect, and most for one.
+/// Most between two attempts to connect, and most for one.
 const PAUSE: Duration = Duration::from_millis(200);
 const CONNECT: Duration = Duration::from_millis(500);
 /// Most messages and bytes that wait for one session. More is dropped, as consensus allows.
@@ -110,16 +110,21 @@ impl Outgoing {
                         Ok(Gone) => return,
                         Err(error) => self.complain(&format!("send: {error}")),
                     }
-                    lasted = before.elapsed() > PAUSE;
+                    lasted = before.elapsed() > self.pause();
                 }
                 Err(error) => self.complain(&format!("{error:#}")),
             }
             // After a session that worked the next one follows at once.
-            let pause = if lasted { Duration::ZERO } else { PAUSE };
+            let pause = if lasted { Duration::ZERO } else { self.pause() };
             if self.discard_for(pause).is_err() {
                 return;
             }
         }
+    }
+
+    /// So short that a link that is back is found within a token time.
+    fn pause(&self) -> Duration {
+        PAUSE.min(self.shared.token() / 5)
     }
 
     /// Where another link carries on, the engine tells what there is to tell.
@@ -201,7 +206,7 @@ impl Outgoing {
         if let Some(own) = locked(&self.shared.own)[self.ring] {
             socket.bind(&SocketAddr::new(own.ip(), 0).into())?;
         }
-        socket.connect_timeout(&self.address.into(), CONNECT.min(self.shared.token()))?;
+        socket.connect_timeout(&self.address.into(), CONNECT.min(self.shared.token() / 2))?;
         Ok(socket.into())
     }
 
