@@ -102,6 +102,12 @@ impl Cluster {
         &self.engines[&node]
     }
 
+    /// Bytes of a node's log and of its snapshot.
+    pub fn disk(&self, node: u64) -> (usize, usize) {
+        let disk = &self.disks[&node];
+        (disk.log.len(), disk.snapshot.as_ref().map_or(0, Vec::len))
+    }
+
     pub fn leader(&self) -> u64 {
         let leads = |node: &u64| !self.cut.contains(node) && self.engines[node].leads();
         self.engines.keys().copied().find(leads).unwrap()

@@ -109,3 +109,25 @@ fn two_readers_on_two_nodes_that_both_want_to_write_are_told_at_once() {
     cluster.settle();
     generation(cluster.answer(1, 5, 2));
 }
+
+#[test]
+fn log_snapshot_and_state_do_not_grow_with_the_number_of_locks_there_were() {
+    let mut cluster = Cluster::new(3);
+    let mut sizes = Vec::new();
+    for round in 0..3000 {
+        cluster.ask(2, 5, 2 * round, lock(Mode::Ex, None, None));
+        generation(cluster.answer(2, 5, 2 * round));
+        cluster.ask(2, 5, 2 * round + 1, unlock(None, None));
+        assert_eq!(cluster.answer(2, 5, 2 * round + 1), Some(Ok(Value::Done {})));
+        if round % 500 == 499 {
+            // A generation has a digit more now and then.
+            sizes.push(cluster.engine(2).state().encode().unwrap().len() / 16);
+        }
+        for node in 1..=3 {
+            let (log, snapshot) = cluster.disk(node);
+            assert!(log < 64 << 10 && snapshot < 8 << 10, "round {round}: log {log}, snapshot {snapshot} bytes");
+        }
+    }
+    sizes.dedup();
+    assert!(sizes.len() <= 2, "{sizes:?}");
+}
