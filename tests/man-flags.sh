@@ -38,5 +38,6 @@ done
 programs=$(sed -n 's/^programs="\(.*\)"/\1/p' "$top/scripts/install")
 for program in $programs; do
     [ -e "$top/man/$program.8" ] || { echo "$program has no man page"; bad=1; }
+    grep -q "^\.Xr $program 8" "$top/man/fivenines.7" || { echo "$program is not in fivenines(7)"; bad=1; }
 done
 [ "$bad" = 0 ] || fail "programs and pages differ"

@@ -141,7 +141,7 @@ fn release(resource: &str, session: Option<&str>) -> String {
     }
     match session {
         Some(session) => format!("clvm-lock drop --session {session} {resource}"),
-        None => format!("clvm-lock drop {resource}"),
+        None => format!("clvm-lock drop --host {resource}"),
     }
 }
 
@@ -171,6 +171,7 @@ mod tests {
             lock("D_web", "n1", true, None),
             lock(&volume, "n1", true, None),
             lock("job", "n1", true, Some("nightly")),
+            lock("mine", "n1", true, None),
             lock("D_other", "n2", true, None),
             lock("V_vg", "n1", false, None),
         ];
@@ -186,6 +187,7 @@ mod tests {
             ("lock", "xen-domctl migrate --live web NODE, or xen-domctl shutdown web"),
             ("lock", "vg-tool vgchange -an"),
             ("lock", "clvm-lock drop --session nightly job"),
+            ("lock", "clvm-lock drop --host mine"),
             ("key", "stop the program that set it"),
         ];
         assert_eq!(commands, wanted);

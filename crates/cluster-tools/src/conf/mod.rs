@@ -11,8 +11,8 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
 use cluster_conf::MAX_FILE;
-use nines_cli::Exit;
-use nines_proto::ctl::{Client, ConfEntry};
+use nines_cli::{Exit, No};
+use nines_proto::ctl::{Client, ClientError, ConfEntry, ErrorKind};
 
 /// The file every daemon starts with.
 const FILE: &str = "/etc/cluster/cluster.conf";
@@ -75,8 +75,17 @@ enum Subject {
 pub fn main() -> ExitCode {
     nines_cli::set_program("cluster-conf");
     match nines_cli::parse::<Args>() {
-        Ok(args) => nines_cli::run("cluster-conf", || run(&args)),
+        Ok(args) => nines_cli::run("cluster-conf", || run(&args).map_err(answered)),
         Err(code) => code,
+    }
+}
+
+/// No such version, an older number and no majority are answers, not failures.
+fn answered(error: anyhow::Error) -> anyhow::Error {
+    let kind = error.downcast_ref::<ClientError>().and_then(ClientError::refusal).map(|refusal| refusal.kind);
+    match kind {
+        Some(ErrorKind::Unknown | ErrorKind::Changed | ErrorKind::Inquorate) => No(format!("{error:#}")).into(),
+        _ => error,
     }
 }
 
