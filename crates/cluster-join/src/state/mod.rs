@@ -3,6 +3,8 @@
 
 pub mod audit;
 pub mod fence;
+#[cfg(test)]
+mod fence_tests;
 pub mod keys;
 
 use std::collections::BTreeMap;
