@@ -152,9 +152,9 @@ done
 quorate 1 2 3
 [ ! -e "$tmp/fed3" ] || fail 'a host that holds nothing is armed'
 lock 2 -w 10 short -- true || fail 'no lock for a host with a watchdog'
-grep -q '^armed' "$tmp/fed2" || fail 'granted without a watchdog'
+wait_for 5 grep -q '^armed' "$tmp/fed2"
 takes 3
-grep -q '^armed' "$tmp/fed3" || fail 'granted without a watchdog'
+wait_for 5 grep -q '^armed' "$tmp/fed3"
 stopped=$(date +%s.%N)
 kill -STOP "$(daemon 3)"
 wait_for 20 test -s "$tmp/granted"

@@ -23,6 +23,8 @@ use crate::peer::{MAX_LEFTOVER, MAX_LEFTOVERS};
 const DLM: &str = "/sys/kernel/dlm";
 /// How long one program may look.
 const DEADLINE: Duration = Duration::from_secs(20);
+/// How long a starting daemon waits for all of them.
+const SOON: Duration = Duration::from_secs(1);
 /// How often a host that was found unclean looks again.
 const AGAIN: Duration = Duration::from_secs(5);
 /// Most of a program's output that is read.
@@ -96,27 +98,37 @@ fn ask(path: &Path, name: &str) -> Vec<String> {
     }
 }
 
-/// Looks again and again until nothing is left over, and tells each change.
+/// What is left over, as far as that is known soon, and each change until nothing is. A daemon
+/// whose host's watchdog runs has no time to wait for slow programs, and a host that the cluster
+/// knows already needs no answer of them.
 #[must_use]
-pub fn watch(directory: PathBuf, mut last: Vec<String>, waker: Arc<Waker>) -> Receiver<Vec<String>> {
+pub fn watch(directory: PathBuf, waker: Arc<Waker>) -> (Vec<String>, Receiver<Vec<String>>) {
     let (sender, changes) = channel();
     let look = move || {
-        while !last.is_empty() {
-            thread::sleep(AGAIN);
+        let mut last = None;
+        loop {
             let found = collect(&directory);
-            if found != last {
-                last.clone_from(&found);
+            let clean = found.is_empty();
+            if last.as_ref() != Some(&found) {
+                last = Some(found.clone());
                 if sender.send(found).is_err() {
                     return;
                 }
                 waker.wake();
             }
+            if clean {
+                return;
+            }
+            thread::sleep(AGAIN);
         }
     };
-    if let Err(error) = thread::Builder::new().name("leftovers".into()).spawn(look) {
-        nines_cli::log(format_args!("what is left over here is not looked at again: {error}"));
-    }
-    changes
+    let first = match thread::Builder::new().name("leftovers".into()).spawn(look) {
+        Ok(_) => {
+            changes.recv_timeout(SOON).unwrap_or_else(|_| vec!["programs that have not said yet what is left".into()])
+        }
+        Err(error) => vec![format!("no thread to look for what is left over: {error}")],
+    };
+    (first, changes)
 }
 
 #[cfg(test)]

@@ -73,7 +73,7 @@ struct Daemon {
     /// The watchdog of cluster.conf, and the one that is open.
     guard_of: Option<(PathBuf, Duration)>,
     watchdog: Option<Guard>,
-    leftovers: Option<Receiver<Vec<String>>>,
+    leftovers: Receiver<Vec<String>>,
     /// For the threads beside the net's.
     helped: Wakeup,
 }
@@ -174,8 +174,10 @@ impl Daemon {
         let mut engine = Engine::new(conf.clone(), identity, boot, loaded, random()?, now)
             .with_context(|| options.state.display().to_string())?;
         engine.set_addresses(places.addresses(me));
-        let leftovers = leftovers::collect(&options.leftovers);
-        engine.set_leftovers(leftovers.clone());
+        let (waker, helped) = wake_pair().context("socketpair")?;
+        let waker = Arc::new(waker);
+        let (found, leftovers) = leftovers::watch(options.leftovers.clone(), Arc::clone(&waker));
+        engine.set_leftovers(found);
         let counters = Arc::<Counters>::default();
         Control::wait_for_former_clients(&options.socket)?;
         let control = Control::bind(&options.socket, options.group.as_deref(), Arc::clone(&counters))?;
@@ -183,10 +185,6 @@ impl Daemon {
         let setup = Setup { keys, token, hello, counters: Arc::clone(&counters), realtime, run };
         let (net, arrivals, wakeup) = Net::start(places, setup)?;
         let guard_of = conf.watchdog.as_ref().map(|watchdog| (PathBuf::from(&watchdog.device), watchdog.timeout));
-        let (waker, helped) = wake_pair().context("socketpair")?;
-        let waker = Arc::new(waker);
-        let leftovers =
-            (!leftovers.is_empty()).then(|| leftovers::watch(options.leftovers.clone(), leftovers, Arc::clone(&waker)));
         let agents = Agents::new(waker);
         Ok(Self {
             engine,
@@ -253,7 +251,7 @@ impl Daemon {
             for (number, end) in self.agents.ended() {
                 self.engine.step(now, Event::Fenced { number, end });
             }
-            if let Some(found) = self.leftovers.as_ref().and_then(|changes| changes.try_iter().last()) {
+            if let Some(found) = self.leftovers.try_iter().last() {
                 self.engine.set_leftovers(found);
                 self.net.set_hello(self.engine.hello());
                 self.net.reconnect();
