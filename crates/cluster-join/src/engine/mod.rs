@@ -12,6 +12,7 @@ mod keys;
 mod lease;
 mod membership;
 mod peers;
+mod probe;
 mod ready;
 mod status;
 
@@ -33,6 +34,7 @@ use keys::Watches;
 use lease::Leases;
 pub use lease::{Reset, Watchdog};
 use peers::Peers;
+pub use probe::Probe;
 
 /// The time of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,6 +127,8 @@ pub struct Engine {
     token_ms: u64,
     raw: RawNode<Store>,
     state: State,
+    /// The entry behind which `state` is; the library is told a little later.
+    state_at: u64,
     peers: Peers,
     calls: Calls,
     watches: Watches,
@@ -225,6 +229,7 @@ impl Engine {
             addresses: BTreeMap::new(),
             raw,
             state,
+            state_at: applied,
             batch,
             in_flight: None,
             next_tick: now.ms,
@@ -443,6 +448,7 @@ impl Engine {
 
     fn apply(&mut self, now: Now, entries: Vec<Entry>) {
         for entry in entries {
+            self.state_at = entry.index;
             if entry.data.is_empty() {
                 continue;
             }

@@ -36,6 +36,7 @@ impl Engine {
             let snapshot = Some(ready.snapshot().clone()).filter(|snapshot| snapshot.get_metadata().index > 0);
             if let Some(snapshot) = &snapshot {
                 self.state = State::decode(snapshot.get_data())?;
+                self.state_at = snapshot.get_metadata().index;
                 self.raw.mut_store().restore(snapshot);
                 self.restored(now);
                 self.watch_own_end();

@@ -50,14 +50,22 @@ impl Table {
         (grant.generation, grant.since, grant.seq) = (next, time, 0);
         (grant.before, grant.offer, grant.accepted) = (None, None, Some(number));
         self.generation = next;
-        // The taker may have been waiting for it in the ordinary way; that wish is fulfilled.
-        let waited: Vec<u64> =
-            resource.waiting.iter().filter(|wait| wait.owner == *owner).map(|wait| wait.seq).collect();
+        let mode = grant.mode;
+        // The taker may have been waiting for it in the ordinary way; in the same mode that wish
+        // is fulfilled, in another one it is answered as if it had come now.
+        let waited: Vec<(u64, _)> =
+            resource.waiting.iter().filter(|wait| wait.owner == *owner).map(|wait| (wait.seq, wait.mode)).collect();
         resource.waiting.retain(|wait| wait.owner != *owner);
-        for seq in waited {
+        for (seq, wanted) in waited {
             self.count -= 1;
             let call = super::CallId { node: owner.node, seq };
-            decided.push(Decided { call, result: Ok(self.told(name, next)) });
+            let result = if wanted == mode {
+                Ok(self.told(name, next))
+            } else {
+                let message = format!("{name}: held in {mode} already: convert it to {wanted}");
+                Err(Refusal::new(ErrorKind::Invalid, message))
+            };
+            decided.push(Decided { call, result });
         }
         // The giver's place goes with the lock, and so does a conversion it still waited for.
         self.release(name, &giver, End::Given, decided);

@@ -294,8 +294,11 @@ impl State {
         decided: &mut Vec<Decided>,
         effects: &mut Vec<Effect>,
     ) {
+        // One that counts like the former run without being it started over with an empty log: it
+        // hears so from the others and comes again as a later one.
         if self.members.get(&node).is_some_and(|member| {
-            incarnation < member.incarnation || (incarnation == member.incarnation && member.present)
+            let is_back = !member.present && member.boot == boot && member.store == store;
+            incarnation < member.incarnation || (incarnation == member.incarnation && !is_back)
         }) {
             return;
         }

@@ -1,0 +1,191 @@
+//! Programs on the hosts that take locks, hold them in this mode and that, and give them back.
+
+use cluster_join::engine::{Caller, Event};
+use nines_proto::ctl::{Answer, Call, Mode, Outcome, Request, Value};
+
+use crate::check::Held;
+use crate::clock::MS;
+use crate::host::{Client, Does};
+use crate::world::{Happening, World};
+
+/// Few, so that everybody meets everybody.
+const RESOURCES: u64 = 3;
+/// Most clients of one host at once.
+const CLIENTS: usize = 6;
+
+impl World {
+    pub(crate) fn call(&mut self, id: u64, connection: u64, request: Request) {
+        let caller = Caller { connection, may_steer: true, who: "uid 0".into() };
+        self.step(id, Event::Call { caller, call: Call { id: 1, request } });
+    }
+
+    /// A new connection to the host's daemon.
+    pub(crate) fn connect(&mut self, id: u64, client: Client) -> u64 {
+        let host = self.host(id);
+        let connection = host.next_connection;
+        host.next_connection += 1;
+        host.clients.insert(connection, client);
+        connection
+    }
+
+    /// Somebody on the host does something.
+    pub(crate) fn client_acts(&mut self, id: u64) {
+        if self.host(id).daemon.is_none() {
+            return;
+        }
+        if self.host(id).clients.len() < CLIENTS && self.random.one_in(2) {
+            if self.random.one_in(8) {
+                self.domain_acts(id);
+            } else {
+                self.ask(id);
+            }
+        }
+        let count = self.host(id).clients.len();
+        if count == 0 {
+            return;
+        }
+        let at = self.random.index(count);
+        let Some((connection, client)) = self.host(id).clients.iter().nth(at) else { return };
+        let (connection, does) = (*connection, client.does);
+        match (does, self.random.below(12)) {
+            (_, 0) => self.hang_up(id, connection),
+            (Does::Holding(number), 1..=3) => self.convert(id, connection, number),
+            (Does::Holding(number), 4..) => self.give_back(id, connection, number),
+            _ => {}
+        }
+    }
+
+    fn ask(&mut self, id: u64) {
+        let resource = format!("r{}", self.random.below(RESOURCES));
+        let mode = self.random.pick(&[Mode::Ex, Mode::Ex, Mode::Pr, Mode::Pw, Mode::Cr, Mode::Cw, Mode::Nl]);
+        let sticky = self.random.one_in(3);
+        let wait_ms = self.random.pick(&[None, Some(0), Some(500), Some(5000)]);
+        let host = self.host(id);
+        // A host asks for what it has by itself only after it gave it back.
+        if sticky
+            && (host.domains.contains_key(&resource)
+                || host.clients.values().any(|client| client.sticky && client.resource == resource))
+        {
+            return;
+        }
+        let client = Client { resource: resource.clone(), mode, sticky, does: Does::Asking };
+        let connection = self.connect(id, client);
+        self.trace.note(self.time, || {
+            format!("n{id} client {connection} asks for {resource} in {mode}, sticky {sticky}, waits {wait_ms:?}")
+        });
+        let request = Request::Lock { resource, mode, wait_ms, sticky, session: None, note: String::new() };
+        self.call(id, connection, request);
+    }
+
+    fn convert(&mut self, id: u64, connection: u64, number: u64) {
+        let to = self.random.pick(&Mode::ALL);
+        let wait_ms = self.random.pick(&[None, Some(0), Some(300)]);
+        let Some(client) = self.host(id).clients.get_mut(&connection) else { return };
+        if client.mode == to {
+            return;
+        }
+        client.does = Does::Converting(number, to);
+        let (resource, from) = (client.resource.clone(), client.mode);
+        // What the new mode does not allow is given up before asking.
+        self.check.storage.weaken(number, both(from, to));
+        self.trace.note(self.time, || format!("n{id} client {connection} converts {resource} from {from} to {to}"));
+        let request = Request::Convert { resource, mode: to, wait_ms, sticky: false, session: None, value: None };
+        self.call(id, connection, request);
+    }
+
+    pub(crate) fn give_back(&mut self, id: u64, connection: u64, number: u64) {
+        self.check.storage.gone(number);
+        let Some(client) = self.host(id).clients.get_mut(&connection) else { return };
+        client.does = Does::Returning;
+        let resource = client.resource.clone();
+        self.trace.note(self.time, || format!("n{id} client {connection} gives {resource} back"));
+        self.call(id, connection, Request::Unlock { resource, sticky: false, session: None, value: None });
+    }
+
+    pub(crate) fn hang_up(&mut self, id: u64, connection: u64) {
+        let Some(client) = self.host(id).clients.remove(&connection) else { return };
+        if let Does::Holding(number) | Does::Converting(number, _) = client.does {
+            self.check.storage.gone(number);
+        }
+        self.trace.note(self.time, || format!("n{id} client {connection} hangs up"));
+        self.look_after(id, &client);
+        self.step(id, Event::Closed { connection });
+    }
+
+    /// Has the client go as soon as the daemon has done what it is doing.
+    pub(crate) fn hang_up_soon(&mut self, host: u64, connection: u64) {
+        self.after(MS / 10, Happening::HangUp { host, connection });
+    }
+
+    pub(crate) fn answered(&mut self, id: u64, connection: u64, answer: Answer) {
+        let Some(client) = self.host(id).clients.get(&connection).cloned() else { return };
+        self.trace.note(self.time, || format!("n{id} client {connection} is told {:?}", answer.outcome));
+        let Client { resource, mode, sticky, does } = client;
+        match (does, answer.outcome) {
+            (Does::Asking, Outcome::Ok(Value::Granted { generation, .. })) if sticky => {
+                self.domain_runs(id, resource, mode, generation);
+                self.hang_up_soon(id, connection);
+            }
+            (Does::Asking, Outcome::Ok(Value::Granted { generation, .. })) => {
+                let Some(number) = self.told(Held { node: id, resource, mode, generation }, false) else { return };
+                self.does(id, connection, Does::Holding(number));
+            }
+            (Does::Converting(number, to), Outcome::Ok(Value::Granted { generation, .. })) => {
+                self.counts.one("conversions");
+                let verdict = self.check.storage.converted(number, to, generation);
+                self.check.that(verdict);
+                self.does(id, connection, Does::Holding(number));
+                if let Some(client) = self.host(id).clients.get_mut(&connection) {
+                    client.mode = to;
+                }
+            }
+            (Does::Converting(number, to), Outcome::Error(_)) => {
+                self.does(id, connection, Does::Holding(number));
+                // What was given up for good before asking stays given up.
+                if mode.is_down_conversion_to(to) {
+                    self.hang_up_soon(id, connection);
+                } else {
+                    let verdict = self.check.storage.restored(number, mode);
+                    self.check.that(verdict);
+                }
+            }
+            (Does::Offering(_) | Does::Accepting | Does::Retracting(_), outcome) => {
+                self.moving_answered(id, connection, (&resource, mode), does, outcome);
+            }
+            (Does::Asking, Outcome::Error(_)) | (Does::Returning, _) => self.hang_up_soon(id, connection),
+            (does, outcome) => {
+                let what = || format!("n{id} client {connection} was told {outcome:?} while {does:?}");
+                self.check.that(crate::check::must("l5_answers_fit", false, what));
+            }
+        }
+    }
+
+    pub(crate) fn does(&mut self, id: u64, connection: u64, does: Does) {
+        if let Some(client) = self.host(id).clients.get_mut(&connection) {
+            client.does = does;
+        }
+    }
+
+    /// Somebody may write from now on: its number at the storage.
+    pub(crate) fn told(&mut self, held: Held, again: bool) -> Option<u64> {
+        self.counts.one("grants");
+        match self.check.storage.told(held, again) {
+            Ok(number) => Some(number),
+            Err(violation) => {
+                self.check.that(Err(violation));
+                None
+            }
+        }
+    }
+}
+
+/// What two modes allow in common.
+fn both(one: Mode, other: Mode) -> Mode {
+    if one.is_down_conversion_to(other) {
+        other
+    } else if other.is_down_conversion_to(one) {
+        one
+    } else {
+        Mode::Cr
+    }
+}

@@ -1,0 +1,111 @@
+//! A host's state directory: what is synced stays, of the write under way any part may.
+
+use cluster_join::log::{HEADER, Identity, Loaded, Write, decode_snapshot, header, recover};
+use protobuf::Message as _;
+use raft::eraftpb::{Entry, HardState};
+
+use crate::random::Random;
+
+/// What is durable there.
+#[derive(Debug, Clone)]
+pub struct Disk {
+    pub identity: Identity,
+    pub snapshot: Option<(u64, Vec<u8>)>,
+    pub log: Vec<u8>,
+    /// Where the last batch of the log begins.
+    pub(crate) last_batch: usize,
+    /// What the log promises, as its last batch has it.
+    pub term: u64,
+    pub vote: u64,
+    pub last: u64,
+    /// A bit on it has changed.
+    pub rotten: bool,
+    /// The last entry of the log that was here before this one was begun.
+    pub former: u64,
+}
+
+impl Disk {
+    #[must_use]
+    pub fn new(identity: Identity) -> Self {
+        let (term, vote, last) = (0, 0, 0);
+        Self { identity, snapshot: None, log: header(), last_batch: 8, term, vote, last, rotten: false, former: 0 }
+    }
+
+    /// Makes a write durable.
+    pub fn write(&mut self, write: Write) {
+        match write {
+            Write::Append(bytes) => {
+                self.last_batch = self.log.len();
+                self.promise(&bytes);
+                self.log.extend_from_slice(&bytes);
+            }
+            Write::Replace { index, snapshot, log } => {
+                self.snapshot = Some((index, snapshot));
+                self.last_batch = HEADER.len();
+                self.last = index;
+                self.promise(&log[HEADER.len()..]);
+                self.log = log;
+            }
+        }
+    }
+
+    /// What is left of a write when the machine stops in the middle of it.
+    pub fn tear(&mut self, write: &Write, random: &mut Random) {
+        match write {
+            Write::Append(bytes) => {
+                let mut bytes = bytes[..random.index(bytes.len() + 1)].to_vec();
+                // Blocks of a file need not reach the disk in their order.
+                if random.one_in(4) && !bytes.is_empty() {
+                    let from = random.index(bytes.len());
+                    bytes[from..].fill(0);
+                }
+                self.log.extend_from_slice(&bytes);
+            }
+            // The snapshot's file may have its name before the new log has.
+            Write::Replace { index, snapshot, .. } => {
+                if random.one_in(2) {
+                    self.snapshot = Some((*index, snapshot.clone()));
+                }
+            }
+        }
+    }
+
+    /// Changes one bit of what was written before the last batch; false when there is nothing.
+    pub fn rot(&mut self, random: &mut Random) -> bool {
+        if self.last_batch <= HEADER.len() {
+            return false;
+        }
+        let at = HEADER.len() + random.index(self.last_batch - HEADER.len());
+        self.log[at] ^= 1 << random.below(8);
+        self.rotten = true;
+        true
+    }
+
+    /// Reads it as a starting daemon does.
+    ///
+    /// # Errors
+    /// The directory is damaged, and the daemon refuses it.
+    pub fn load(&mut self) -> anyhow::Result<Loaded> {
+        let log = recover(&self.log)?;
+        self.log.truncate(log.length);
+        let snapshot = self.snapshot.as_ref().map(|(_, bytes)| decode_snapshot(bytes)).transpose()?;
+        Ok(Loaded { snapshot, log })
+    }
+
+    /// Notes what the batch in `bytes` promises: a header of 20 bytes, then parts of a length and
+    /// a message, the hard state first.
+    fn promise(&mut self, bytes: &[u8]) {
+        let mut rest = &bytes[20..];
+        let mut first = true;
+        while let Some((length, behind)) = rest.split_first_chunk::<4>() {
+            let (part, behind) = behind.split_at(u32::from_le_bytes(*length) as usize);
+            if first {
+                let state = HardState::parse_from_bytes(part).unwrap_or_default();
+                (self.term, self.vote, first) = (state.term, state.vote, false);
+            } else if behind.is_empty() {
+                self.last = Entry::parse_from_bytes(part).unwrap_or_default().index;
+            }
+            rest = behind;
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! What one history is like, drawn from its seed: how many nodes, and which faults there are.
+//! Each history has some classes of faults and lacks others, so that rare things meet.
+
+use std::time::Duration;
+
+use cluster_conf::{ClusterNode, Conf, Device, Method, Watchdog};
+
+use crate::random::Random;
+
+/// The classes of faults a history can have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Faults {
+    /// Daemons that end at any point of their work.
+    pub crash: bool,
+    /// Hosts that lose their power, and what was not synced with it.
+    pub power: bool,
+    /// Writes that a crash leaves half done.
+    pub torn: bool,
+    /// Bits that change on the disks of a minority.
+    pub rot: bool,
+    /// Daemons that are stopped for a while and go on with what they had heard.
+    pub pause: bool,
+    /// Disks that take their time.
+    pub slow_disk: bool,
+    /// Cables that carry nothing, both ways or one way, to all or to some.
+    pub partition: bool,
+    pub drop: bool,
+    pub duplicate: bool,
+    pub reorder: bool,
+    /// Sessions that break although both ends are well.
+    pub sessions: bool,
+    /// Clocks of different speed.
+    pub drift: bool,
+    /// Agents that take their time.
+    pub fence_slow: bool,
+    /// Devices that do not answer.
+    pub fence_dead: bool,
+    /// Devices that work and say that they did not.
+    pub fence_liar: bool,
+    /// Wall clocks that jump.
+    pub wall: bool,
+}
+
+impl Faults {
+    pub const NONE: Self = Self {
+        crash: false,
+        power: false,
+        torn: false,
+        rot: false,
+        pause: false,
+        slow_disk: false,
+        partition: false,
+        drop: false,
+        duplicate: false,
+        reorder: false,
+        sessions: false,
+        drift: false,
+        fence_slow: false,
+        fence_dead: false,
+        fence_liar: false,
+        wall: false,
+    };
+    pub const ALL: Self = Self {
+        crash: true,
+        power: true,
+        torn: true,
+        rot: true,
+        pause: true,
+        slow_disk: true,
+        partition: true,
+        drop: true,
+        duplicate: true,
+        reorder: true,
+        sessions: true,
+        drift: true,
+        fence_slow: true,
+        fence_dead: true,
+        fence_liar: true,
+        wall: true,
+    };
+
+    /// Each class with even odds.
+    #[must_use]
+    pub fn some(random: &mut Random) -> Self {
+        let mut class = || random.one_in(2);
+        Self {
+            crash: class(),
+            power: class(),
+            torn: class(),
+            rot: class(),
+            pause: class(),
+            slow_disk: class(),
+            partition: class(),
+            drop: class(),
+            duplicate: class(),
+            reorder: class(),
+            sessions: class(),
+            drift: class(),
+            fence_slow: class(),
+            fence_dead: class(),
+            fence_liar: class(),
+            wall: class(),
+        }
+    }
+}
+
+/// One history's outline.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    pub seed: u64,
+    pub conf: Conf,
+    pub faults: Faults,
+    /// How long faults last, in milliseconds.
+    pub length_ms: u64,
+}
+
+impl Plan {
+    /// The history that belongs to `seed`.
+    #[must_use]
+    pub fn of(seed: u64) -> Self {
+        let mut random = Random::new(seed ^ 0x5eed_0f91_a75e_ed00);
+        let nodes = random.pick(&[1, 2, 2, 3, 3, 3, 3, 4, 5, 5]);
+        let faults = Faults::some(&mut random);
+        let length_ms = random.between(4_000, 14_000);
+        let mut conf = Self::conf(nodes);
+        if random.one_in(2) {
+            let (timeout, quorum_grace) = (Duration::from_secs(2), Duration::from_secs(random.below(2)));
+            conf.watchdog = Some(Watchdog { device: "/dev/watchdog".into(), timeout, quorum_grace });
+        }
+        let (clean, patient) = (random.one_in(2), random.below(3));
+        conf.fence_daemon.clean_start = clean;
+        conf.fence_daemon.post_join_delay = Some(Duration::from_secs(1 + patient));
+        conf.fence_daemon.override_time = Duration::from_secs(1);
+        for node in &mut conf.nodes {
+            if random.one_in(2) {
+                let device = Device { name: "power".into(), agent: "fence_power".into(), attributes: Vec::new() };
+                node.methods.push(Method { name: "power".into(), devices: vec![device] });
+            }
+        }
+        Self { seed, conf, faults, length_ms }
+    }
+
+    /// A history of `nodes` nodes with these faults.
+    #[must_use]
+    pub fn with(seed: u64, nodes: u64, faults: Faults) -> Self {
+        Self { seed, conf: Self::conf(nodes), faults, length_ms: 10_000 }
+    }
+
+    fn conf(nodes: u64) -> Conf {
+        Conf::plain("sim", (1..=nodes).map(|id| ClusterNode::plain(id, format!("n{id}"))).collect())
+    }
+}

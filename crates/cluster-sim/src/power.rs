@@ -1,0 +1,133 @@
+//! Fence devices and watchdogs: what takes a host down that may no longer act.
+
+use cluster_join::engine::{Event, Watchdog as Order};
+use fence::{Action, End, Job};
+
+use crate::check::must;
+use crate::clock::{MS, SECOND};
+use crate::host::Watchdog;
+use crate::world::{Happening, World};
+
+/// How late, at most, the process that feeds a watchdog notices that it should not, and how long
+/// a reset takes: what the bound of cluster.conf allows for.
+const DECIDE: u64 = SECOND;
+const RESET: u64 = 500 * MS;
+
+impl World {
+    /// Tells a run of a daemon something, if it is still there.
+    pub(crate) fn report(&mut self, id: u64, run: u64, event: Event) {
+        if self.host(id).daemon.as_ref().is_some_and(|daemon| daemon.run == run) {
+            self.step(id, event);
+        }
+    }
+
+    pub(crate) fn watchdog_order(&mut self, id: u64, order: Order) {
+        self.trace.note(self.time, || format!("n{id}'s watchdog: {order:?}"));
+        let time = self.time;
+        let host = self.host(id);
+        let (clock, Some(daemon)) = (host.clock, &host.daemon) else { return };
+        let (run, started) = (daemon.run, daemon.started);
+        match order {
+            Order::Arm { until_ms } => {
+                self.counts.one("watchdogs armed");
+                self.host(id).watchdog = Some(Watchdog { until: clock.when(started, until_ms), fires: 0 });
+                self.fed(id);
+                self.after(MS, Happening::Armed { host: id, run });
+            }
+            Order::Pet { until_ms } => {
+                let Some(watchdog) = self.host(id).watchdog.as_mut().filter(|dog| dog.fires == 0 || dog.fires > time)
+                else {
+                    return;
+                };
+                watchdog.until = clock.when(started, until_ms);
+                self.fed(id);
+            }
+            Order::Disarm => self.host(id).watchdog = None,
+        }
+    }
+
+    /// The daemon runs and feeds the watchdog for as long as it may; its last time may be late.
+    pub(crate) fn fed(&mut self, id: u64) {
+        let Some(timeout) = self.timeout() else { return };
+        let late = if self.faults.pause && self.random.one_in(4) { self.random.between(0, DECIDE) } else { 0 };
+        let (time, early) = (self.time, self.random.between(0, timeout / 4));
+        let reset = self.random.between(0, RESET);
+        let Some(watchdog) = self.host(id).watchdog.as_mut() else { return };
+        if watchdog.until < time && watchdog.fires > 0 {
+            return;
+        }
+        let last = if late > 0 { watchdog.until + late } else { watchdog.until.saturating_sub(early).max(time) };
+        watchdog.fires = last + timeout + reset;
+        self.watch_watchdog(id);
+    }
+
+    /// Nobody feeds it from now on.
+    pub(crate) fn not_fed(&mut self, id: u64) {
+        let Some(timeout) = self.timeout() else { return };
+        let (time, early) = (self.time, self.random.between(0, timeout / 4));
+        let reset = self.random.between(0, RESET);
+        let Some(watchdog) = self.host(id).watchdog.as_mut().filter(|dog| dog.until > time) else { return };
+        watchdog.fires = time.saturating_sub(early) + timeout + reset;
+        self.watch_watchdog(id);
+    }
+
+    fn timeout(&self) -> Option<u64> {
+        let timeout = self.conf.watchdog.as_ref()?.timeout;
+        u64::try_from(timeout.as_micros()).ok()
+    }
+
+    fn watch_watchdog(&mut self, id: u64) {
+        let time = self.time;
+        let host = self.host(id);
+        let boot = host.boot;
+        let Some(watchdog) = host.watchdog else { return };
+        let fires = watchdog.fires;
+        self.after(fires.saturating_sub(time), Happening::WatchdogEnds { host: id, boot });
+    }
+
+    pub(crate) fn watchdog_ends(&mut self, id: u64, boot: u64) {
+        let time = self.time;
+        let host = self.host(id);
+        if host.boot == boot && host.on && host.watchdog.is_some_and(|watchdog| watchdog.fires <= time) {
+            self.counts.one("watchdog resets");
+            self.trace.note(time, || format!("n{id} is reset by its watchdog"));
+            self.power_cut(id);
+        }
+    }
+
+    /// The host is off, and switched on again later.
+    pub(crate) fn power_cut(&mut self, host: u64) {
+        if self.host(host).on {
+            self.power_off(host);
+            let after = self.random.between(500 * MS, 4 * SECOND);
+            self.after(after, Happening::Boot { host });
+        }
+    }
+
+    /// Agents run on host `id`.
+    pub(crate) fn agents(&mut self, id: u64, job: Job) {
+        let Some(run) = self.host(id).daemon.as_ref().map(|daemon| daemon.run) else { return };
+        let Job { number, node, action } = job;
+        let target = self.conf.nodes.iter().find(|other| other.name == node).map_or(0, |other| other.id);
+        self.trace.note(self.time, || format!("n{id} runs agents against n{target}: job {number}, {action:?}"));
+        let done = || End::Done { method: "power".into(), what: "off".into() };
+        let failed = || End::Failed { what: "no answer".into() };
+        let Action::Fence(_) = action else {
+            return self.after(100 * MS, Happening::Fenced { host: id, run, number, end: done() });
+        };
+        self.check.that(must("f5_never_oneself", target != id, || format!("node {id} fences itself")));
+        self.counts.one("agents run");
+        let mut took = self.random.between(100 * MS, 1500 * MS);
+        if self.faults.fence_slow && self.random.one_in(3) {
+            took += self.random.between(0, 8 * SECOND);
+        }
+        let dead = self.faults.fence_dead && self.random.one_in(2);
+        if !dead {
+            self.after(took, Happening::PowerCut { host: target });
+        }
+        // A device may do its work and lose the answer.
+        let lost = self.faults.fence_liar && self.random.one_in(3);
+        let end = if dead || lost { failed() } else { done() };
+        self.after(took + MS, Happening::Fenced { host: id, run, number, end });
+    }
+}

@@ -1,0 +1,69 @@
+//! A few histories of each kind in every run of the unit tests; `cluster-sim` runs thousands.
+
+use cluster_sim::{Faults, Plan, World};
+
+fn run(seeds: std::ops::Range<u64>, nodes: u64, faults: Faults) {
+    let mut grants = 0;
+    for seed in seeds {
+        let mut world = World::new(Plan::with(seed, nodes, faults), false);
+        world.run();
+        assert_eq!(world.check.violation, None, "seed {seed}");
+        grants += world.counts.of("grants");
+    }
+    assert!(grants > 30, "{grants} grants: the histories were too dull");
+}
+
+#[test]
+fn three_nodes_with_every_fault_keep_their_locks_apart() {
+    run(0..10, 3, Faults::ALL);
+}
+
+#[test]
+fn two_nodes_with_every_fault_keep_their_locks_apart() {
+    run(1000..1008, 2, Faults::ALL);
+}
+
+#[test]
+fn five_nodes_with_every_fault_keep_their_locks_apart() {
+    run(2000..2002, 5, Faults::ALL);
+}
+
+#[test]
+fn one_node_that_crashes_keeps_its_promises() {
+    run(3000..3006, 1, Faults::ALL);
+}
+
+#[test]
+fn a_network_that_only_reorders_loses_nothing() {
+    run(4000..1015, 3, Faults { duplicate: true, reorder: true, sessions: true, ..Faults::NONE });
+}
+
+#[test]
+fn nodes_that_crash_on_a_good_network_keep_their_promises() {
+    run(5000..5006, 3, Faults { partition: false, drop: false, ..Faults::ALL });
+}
+
+#[test]
+fn one_seed_is_one_history() {
+    let history = |seed| {
+        let mut world = World::new(Plan::of(seed), true);
+        world.run();
+        (world.trace.lines().to_vec(), world.counts.clone())
+    };
+    for seed in [7, 8, 9] {
+        assert_eq!(history(seed), history(seed));
+    }
+    assert_ne!(history(7), history(8));
+}
+
+/// Histories that once broke a promise, by what was wrong.
+fn kept(seed: u64) {
+    let mut world = World::new(Plan::of(seed), false);
+    world.run();
+    assert_eq!(world.check.violation, None, "seed {seed}");
+}
+
+#[test]
+fn a_node_that_lost_its_log_is_not_taken_for_its_former_run() {
+    kept(100);
+}
