@@ -20,8 +20,10 @@ use crate::fence::{Device, FenceDaemon, Method, Watchdog};
 const MAX_NAME: usize = 15;
 /// Most nodes of one cluster.
 pub const MAX_NODES: usize = 16;
-/// Longest file that is read.
-pub const MAX_FILE: u64 = 1 << 20;
+/// Most nodes that vote; the others follow and take a lost voter's place.
+pub const MAX_VOTERS: usize = 7;
+/// Longest file that is read: each of the last ones is kept in the cluster's memory.
+pub const MAX_FILE: u64 = 128 << 10;
 /// TCP port of the sessions between nodes, cman's own number.
 const PORT: u16 = 5405;
 const TOKEN_MS: u64 = 1000;
@@ -44,6 +46,8 @@ pub struct Conf {
     pub watchdog: Option<Watchdog>,
     /// What was not understood, one line each with its position.
     pub warnings: Vec<String>,
+    /// All of it, as it was written.
+    pub text: String,
 }
 
 /// One `clusternode`.
@@ -85,8 +89,15 @@ impl Conf {
     /// A configuration with these nodes and nothing else said.
     #[must_use]
     pub fn plain(name: impl Into<String>, nodes: Vec<ClusterNode>) -> Self {
+        let name = name.into();
+        let mut text = format!("<cluster name=\"{name}\" config_version=\"1\">\n<clusternodes>\n");
+        for ClusterNode { id, name, votes, witness, .. } in &nodes {
+            let witness = if *witness { " witness=\"1\"" } else { "" };
+            text += &format!("<clusternode name=\"{name}\" nodeid=\"{id}\" votes=\"{votes}\"{witness}/>\n");
+        }
+        text += "</clusternodes>\n</cluster>\n";
         Self {
-            name: name.into(),
+            name,
             version: 1,
             nodes,
             token: Duration::from_millis(TOKEN_MS),
@@ -96,6 +107,7 @@ impl Conf {
             fence_daemon: FenceDaemon::default(),
             watchdog: None,
             warnings: Vec::new(),
+            text,
         }
     }
 
@@ -116,7 +128,8 @@ impl Conf {
             let what = what.rsplit_once(" at ").map_or(what.as_str(), |(what, _)| what);
             ConfError { file: file.into(), at: error.pos(), what: what.into() }
         })?;
-        Reader { file, document: &document, warnings: Vec::new() }.cluster(document.root_element())
+        let conf = Reader { file, document: &document, warnings: Vec::new() }.cluster(document.root_element())?;
+        Ok(Self { text: text.into(), ..conf })
     }
 
     /// The address of each node, in the order of [`Conf::nodes`].
@@ -193,6 +206,16 @@ impl Conf {
     #[must_use]
     pub fn learners(&self) -> Vec<u64> {
         self.nodes.iter().filter(|node| node.votes == 0).map(|node| node.id).collect()
+    }
+
+    /// The voters and the others of a cluster that begins with these nodes.
+    #[must_use]
+    pub fn formation(&self) -> (Vec<u64>, Vec<u64>) {
+        let mut voters = self.voters();
+        let mut learners = voters.split_off(voters.len().min(MAX_VOTERS));
+        learners.extend(self.learners());
+        learners.sort_unstable();
+        (voters, learners)
     }
 
     /// A node's name, or its number for one that is not in the file.

@@ -10,5 +10,6 @@ pub mod fence;
 pub mod schema;
 
 pub use bound::Bound;
-pub use conf::{ClusterNode, Conf, ConfError, MAX_FILE, MAX_NODES};
+pub use conf::{ClusterNode, Conf, ConfError, MAX_FILE, MAX_NODES, MAX_VOTERS};
+pub use edit::{hash, without};
 pub use fence::{Device, FenceDaemon, Method, Watchdog};

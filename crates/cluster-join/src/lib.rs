@@ -4,6 +4,7 @@
 mod agents;
 mod args;
 mod clock;
+mod conffile;
 pub mod control;
 pub mod count;
 pub mod engine;

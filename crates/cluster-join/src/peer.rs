@@ -1,10 +1,11 @@
 //! What nodes say to each other: a greeting when a session opens, then small binary messages.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, bail, ensure};
+use cluster_conf::{MAX_FILE, MAX_NODES};
 use protobuf::Message as _;
-use raft::eraftpb::{EntryType, Message, MessageType};
+use raft::eraftpb::{ConfChangeV2, ConfState, EntryType, Message, MessageType};
 use serde::{Deserialize, Serialize};
 
 /// Version of the conversation between nodes.
@@ -33,9 +34,15 @@ pub struct Hello {
     /// What it has from before it joined, for people.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub leftovers: Vec<String>,
-    /// The nodes of its cluster.conf, by vote.
+    /// The nodes its log began or would begin with, by vote.
     pub voters: Vec<u64>,
     pub learners: Vec<u64>,
+    /// The nodes it would speak to: those of its configuration, and those that still vote.
+    pub nodes: Vec<u64>,
+    /// Who votes as far as its log has told it.
+    pub voting: Vec<u64>,
+    /// When a node of a pair last went on alone, and which.
+    pub forced: (u64, u64),
     /// The last entry of its log, and the last it knows to be committed.
     pub last: u64,
     pub commit: u64,
@@ -69,11 +76,32 @@ impl Hello {
         if theirs.node == self.node {
             return Some(format!("calls itself node {}, which is this one", theirs.node));
         }
-        if !self.voters.contains(&theirs.node) && !self.learners.contains(&theirs.node) {
-            return Some(format!("calls itself node {}, which is not in cluster.conf", theirs.node));
+        if self.config_version >= theirs.config_version && !self.nodes.contains(&theirs.node) {
+            return Some(format!(
+                "calls itself node {}, which is not in cluster.conf (version {}, it has version {})",
+                theirs.node, self.config_version, theirs.config_version
+            ));
         }
-        if theirs.voters != self.voters || theirs.learners != self.learners {
+        if theirs.config_version > self.config_version && !theirs.nodes.contains(&self.node) {
+            return Some(format!(
+                "has cluster.conf version {}, in which this node (version {}) is no more: it was removed",
+                theirs.config_version, self.config_version
+            ));
+        }
+        let same = theirs.voters == self.voters && theirs.learners == self.learners;
+        if !same && self.last == 0 && theirs.last == 0 {
             return Some(format!("has other nodes in its cluster.conf (version {})", theirs.config_version));
+        }
+        if !same && self.last > 0 && theirs.last > 0 {
+            return Some(format!(
+                "has a log that began with the nodes {:?}, this one's began with {:?}: two clusters of one name",
+                theirs.voters, self.voters
+            ));
+        }
+        if theirs.forced.0 == self.forced.0 && theirs.forced.1 != self.forced.1 {
+            return Some(
+                "went on alone, and so did this node: stop the one whose changes are to be lost and empty its --state directory".into(),
+            );
         }
         None
     }
@@ -89,11 +117,14 @@ pub enum Peer {
     Pong { incarnation: u64, stamp: u64, lease: bool },
     /// The consensus library's.
     Raft(Box<Message>),
+    /// A configuration that is in force, for a node that has an older one.
+    Configuration(String),
 }
 
 const PING: u8 = 0;
 const RAFT: u8 = 1;
 const PONG: u8 = 2;
+const CONFIGURATION: u8 = 16;
 
 fn number(bytes: &[u8]) -> anyhow::Result<u64> {
     Ok(u64::from_le_bytes(bytes.try_into().context("a number of another length")?))
@@ -130,6 +161,7 @@ impl Peer {
                 message.write_to_vec(&mut bytes)?;
                 bytes
             }
+            Self::Configuration(text) => [&[CONFIGURATION], text.as_bytes()].concat(),
         })
     }
 
@@ -153,6 +185,10 @@ impl Peer {
                 let message = Message::parse_from_bytes(body).context("a consensus message that cannot be read")?;
                 check(&message, from, to)?;
                 Ok(Self::Raft(Box::new(message)))
+            }
+            CONFIGURATION => {
+                ensure!(body.len() as u64 <= MAX_FILE, "a configuration of {} bytes", body.len());
+                Ok(Self::Configuration(String::from_utf8(body.to_vec()).context("a configuration")?))
             }
             kind => bail!("a message of the unknown kind {kind:#04x}"),
         }
@@ -178,9 +214,13 @@ fn check(message: &Message, from: u64, to: u64) -> anyhow::Result<()> {
         | T::MsgRequestPreVoteResponse => ensure!(message.term > 0, "a {kind:?} without a term"),
         _ => bail!("a {kind:?}, which no node sends"),
     }
-    // Nodes are fixed by cluster.conf, so nothing may change them through the log.
-    let plain = message.entries.iter().all(|entry| entry.get_entry_type() == EntryType::EntryNormal);
-    ensure!(plain, "an entry that changes the nodes");
+    for entry in &message.entries {
+        match entry.get_entry_type() {
+            EntryType::EntryNormal => {}
+            EntryType::EntryConfChangeV2 if kind == T::MsgAppend => change(&entry.data)?,
+            _ => bail!("an entry that changes the nodes"),
+        }
+    }
     if kind == T::MsgAppend {
         let follows = message.entries.iter().zip(message.index.checked_add(1).context("an index without end")?..);
         let mut follows = follows.map(|(entry, index)| entry.index == index && entry.term <= message.term);
@@ -189,8 +229,40 @@ fn check(message: &Message, from: u64, to: u64) -> anyhow::Result<()> {
     if kind == T::MsgSnapshot {
         let metadata = message.get_snapshot().get_metadata();
         ensure!(metadata.index > 0 && metadata.term > 0, "a snapshot of nothing");
+        ensure!(plausible(metadata.get_conf_state()), "a snapshot with voters that cannot be");
     }
     Ok(())
+}
+
+/// Who votes changes by this: a few nodes, each with an id. An empty one ends a change in two steps.
+fn change(data: &[u8]) -> anyhow::Result<()> {
+    let change = ConfChangeV2::parse_from_bytes(data).context("a change of the voters that cannot be read")?;
+    let few = change.changes.len() <= 2 * MAX_NODES && change.changes.iter().all(|one| one.node_id != 0);
+    ensure!(few, "a change of the voters that cannot be");
+    Ok(())
+}
+
+/// Whether voters and learners are what a cluster can have: the library does not survive others.
+#[must_use]
+pub fn plausible(state: &ConfState) -> bool {
+    let distinct = |ids: &[u64]| {
+        let set: BTreeSet<u64> = ids.iter().copied().collect();
+        (set.len() == ids.len() && !set.contains(&0)).then_some(set)
+    };
+    let sets = (
+        distinct(&state.voters),
+        distinct(&state.learners),
+        distinct(&state.voters_outgoing),
+        distinct(&state.learners_next),
+    );
+    let (Some(voters), Some(learners), Some(outgoing), Some(next)) = sets else { return false };
+    !voters.is_empty()
+        && voters.len() + learners.len() + outgoing.len() <= 3 * MAX_NODES
+        && learners.is_disjoint(&voters)
+        && learners.is_disjoint(&outgoing)
+        && next.is_subset(&outgoing)
+        && next.is_disjoint(&voters)
+        && (!state.auto_leave || !outgoing.is_empty())
 }
 
 #[cfg(test)]
@@ -211,7 +283,9 @@ mod tests {
         let ping = |hears| Peer::Ping { incarnation: 7, stamp: u64::MAX, hears };
         let pong = |lease| Peer::Pong { incarnation: 7, stamp: 9, lease };
         let signs = [ping(vec![]), ping(vec![1, 3]), pong(true), pong(false)];
-        for message in signs.into_iter().chain([Peer::Raft(Box::new(append(5, 3)))]) {
+        for message in
+            signs.into_iter().chain([Peer::Raft(Box::new(append(5, 3))), Peer::Configuration("<cluster/>".into())])
+        {
             assert_eq!(Peer::decode(&message.encode().unwrap(), 1, 2).unwrap(), message);
         }
     }
@@ -255,6 +329,9 @@ mod tests {
             leftovers: vec![],
             voters: vec![1, 2],
             learners: vec![],
+            nodes: vec![1, 2],
+            voting: vec![1, 2],
+            forced: (0, 0),
             last: 0,
             commit: 0,
             known: BTreeMap::new(),
@@ -264,10 +341,65 @@ mod tests {
         let refused = |theirs: Hello| ours.conflict(&theirs).unwrap();
         assert_eq!(refused(Hello { cluster: "b".into(), ..theirs.clone() }), "is of cluster `b', this node of `a'");
         assert_eq!(refused(ours.clone()), "calls itself node 1, which is this one");
-        assert_eq!(refused(Hello { node: 9, ..theirs.clone() }), "calls itself node 9, which is not in cluster.conf");
-        assert!(refused(Hello { voters: vec![1, 2, 3], ..theirs.clone() }).contains("other nodes"));
+        assert_eq!(
+            refused(Hello { node: 9, ..theirs.clone() }),
+            "calls itself node 9, which is not in cluster.conf (version 1, it has version 1)"
+        );
+        // A node of a configuration that this one does not know yet.
+        let later = Hello { node: 9, config_version: 2, nodes: vec![1, 2, 9], ..theirs.clone() };
+        assert_eq!(ours.conflict(&later), None);
+        assert!(refused(Hello { nodes: vec![2, 9], ..later.clone() }).contains("it was removed"));
+        let grown = Hello { voters: vec![1, 2, 3], ..theirs.clone() };
+        assert!(refused(grown.clone()).contains("other nodes"));
+        assert_eq!(ours.conflict(&Hello { last: 7, ..grown.clone() }), None, "this node's log is empty");
+        let logged = Hello { last: 5, ..ours.clone() };
+        assert!(logged.conflict(&Hello { last: 7, ..grown }).unwrap().contains("two clusters"));
+        assert!(refused(Hello { forced: (0, 2), ..theirs.clone() }).contains("went on alone"));
+        assert_eq!(ours.conflict(&Hello { forced: (1, 2), ..theirs.clone() }), None);
         assert!(refused(Hello { protocol: 2, ..theirs }).contains("protocol 2"));
         assert!(Hello::decode(b"{}").is_err());
+    }
+
+    #[test]
+    fn voters_change_through_the_log_and_in_no_other_way() {
+        let mut message = append(5, 1);
+        message.mut_entries()[0].set_entry_type(EntryType::EntryConfChangeV2);
+        let encoded = |message: &Message| Peer::Raft(Box::new(message.clone())).encode().unwrap();
+        Peer::decode(&encoded(&message), 1, 2).unwrap();
+        let mut zero = ConfChangeV2::default();
+        zero.mut_changes().push(raft::eraftpb::ConfChangeSingle::default());
+        message.mut_entries()[0].data = zero.write_to_bytes().unwrap().into();
+        assert!(Peer::decode(&encoded(&message), 1, 2).is_err());
+        message.mut_entries()[0].data = vec![0xff].into();
+        assert!(Peer::decode(&encoded(&message), 1, 2).is_err());
+        message.mut_entries()[0].data = vec![].into();
+        message.set_msg_type(MessageType::MsgPropose);
+        assert!(Peer::decode(&encoded(&message), 1, 2).is_err(), "only a leader changes the voters");
+    }
+
+    #[test]
+    fn impossible_voters_are_refused_in_a_snapshot() {
+        let state = |voters: &[u64], learners: &[u64], outgoing: &[u64], next: &[u64]| ConfState {
+            voters: voters.to_vec(),
+            learners: learners.to_vec(),
+            voters_outgoing: outgoing.to_vec(),
+            learners_next: next.to_vec(),
+            ..ConfState::default()
+        };
+        for good in [state(&[1], &[2], &[], &[]), state(&[1, 2], &[5], &[1, 3], &[3])] {
+            assert!(plausible(&good), "{good:?}");
+        }
+        for bad in [
+            state(&[], &[1], &[], &[]),
+            state(&[1, 1], &[], &[], &[]),
+            state(&[1], &[1], &[], &[]),
+            state(&[1], &[2], &[2], &[]),
+            state(&[1], &[], &[], &[2]),
+            state(&[1, 0], &[], &[], &[]),
+            ConfState { auto_leave: true, ..state(&[1], &[], &[], &[]) },
+        ] {
+            assert!(!plausible(&bad), "{bad:?}");
+        }
     }
 
     proptest! {

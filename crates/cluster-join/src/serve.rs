@@ -1,5 +1,6 @@
 //! The daemon: one loop that polls, tells the engine what happened, and does what it says.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
 use std::os::fd::AsFd;
@@ -21,12 +22,13 @@ use nix::sys::stat::{Mode, umask};
 
 use crate::agents::Agents;
 use crate::clock::Clock;
+use crate::conffile::{ConfFile, Done};
 use crate::control::{Control, Heard};
 use crate::count::Counters;
 use crate::engine::{Action, Engine, Event, Now, Watchdog};
 use crate::leftovers;
 use crate::log::{Files, Identity};
-use crate::net::{Arrival, Net, Places, Setup, Wakeup, wake_pair};
+use crate::net::{Arrival, Net, Place, Places, Setup, Wakeup, wake_pair};
 use crate::watchdog::Guard;
 
 /// How long a stopping leader waits for another to take over.
@@ -65,6 +67,14 @@ struct Daemon {
     control: Control,
     counters: Arc<Counters>,
     keys: PathBuf,
+    file: ConfFile,
+    me: u64,
+    /// Every node whose addresses were found, and those there are to be sessions with.
+    known: BTreeMap<u64, Place>,
+    wired: Vec<u64>,
+    token: Duration,
+    /// The engine wants to end.
+    stop: bool,
     signals: SignalFd,
     clock: Clock,
     hello_at: u64,
@@ -151,16 +161,7 @@ impl Daemon {
     ) -> anyhow::Result<Self> {
         let path = options.key.clone().or_else(|| conf.keyfile.clone()).unwrap_or_else(|| KEY.into());
         let keys = Keyring::load(&path)?;
-        let wanted = Identity {
-            format: Identity::FORMAT,
-            cluster: conf.name.clone(),
-            node: me,
-            voters: conf.voters(),
-            learners: conf.learners(),
-            store: format!("{:016x}{:016x}", random()?, random()?),
-            incarnation: 0,
-            catching_up: false,
-        };
+        let wanted = Identity::new(conf, me, format!("{:016x}{:016x}", random()?, random()?));
         let (files, identity, loaded) = Files::open(&options.state, &wanted)?;
         if let Some(reset) = files.former_reset()? {
             log(format_args!("a former run announced that this host would be reset by {reset}"));
@@ -178,6 +179,11 @@ impl Daemon {
         let waker = Arc::new(waker);
         let (found, leftovers) = leftovers::watch(options.leftovers.clone(), Arc::clone(&waker));
         engine.set_leftovers(found);
+        let name = conf.name_of(me);
+        let mut known: BTreeMap<u64, Place> = places.others.iter().map(|place| (place.node, place.clone())).collect();
+        known.insert(me, Place { node: me, name, addresses: places.own });
+        let wired = places.others.iter().map(|place| place.node).collect();
+        let file = ConfFile::start(&options.conf).context("conf")?;
         let counters = Arc::<Counters>::default();
         Control::wait_for_former_clients(&options.socket)?;
         let control = Control::bind(&options.socket, options.group.as_deref(), Arc::clone(&counters))?;
@@ -204,6 +210,12 @@ impl Daemon {
             watchdog: None,
             leftovers,
             helped,
+            file,
+            me,
+            known,
+            wired,
+            token,
+            stop: false,
         })
     }
 
@@ -222,12 +234,13 @@ impl Daemon {
             }
             let (mut readable, mut writable) = (Vec::new(), Vec::new());
             let (signalled, accept) = self.wait(&mut readable, &mut writable)?;
-            if signalled && self.told_to_stop()? && stop_by.is_none() {
+            if (self.stop || signalled && self.told_to_stop()?) && stop_by.is_none() {
                 log(format_args!("stopping"));
                 let now = self.now();
                 self.engine.step(now, Event::Stop);
                 stop_by = Some(Instant::now() + HANDOVER);
             }
+            self.file_done()?;
             let mut heard = Vec::new();
             self.control.accept(accept)?;
             for id in readable {
@@ -296,6 +309,7 @@ impl Daemon {
             PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.wakeup.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.helped.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.file.wakeup.as_fd(), PollFlags::POLLIN),
         ];
         fds.extend(list.iter().map(|(_, fd, flags)| PollFd::new(*fd, *flags)));
         let left = self.engine.deadline_ms().saturating_sub(self.now().ms);
@@ -307,7 +321,7 @@ impl Daemon {
         }
         let happened = |fd: &PollFd<'_>| fd.revents().unwrap_or(PollFlags::empty());
         let mut accept = false;
-        for ((id, _, _), fd) in list.iter().zip(&fds[3..]) {
+        for ((id, _, _), fd) in list.iter().zip(&fds[4..]) {
             let flags = happened(fd);
             match id {
                 None => accept |= !flags.is_empty(),
@@ -398,10 +412,45 @@ impl Daemon {
                 Action::Fence(job) => self.agents.start(job),
                 Action::Watchdog(order) => told |= self.watchdog(order),
                 Action::Reset(reset) => self.files.save_reset(reset.as_ref())?,
+                Action::Configuration { version, text } => self.file.store(version, text),
+                Action::Wire(nodes) => {
+                    self.wired = nodes;
+                    self.rewire()?;
+                }
+                Action::Stop => self.stop = true,
                 Action::Exit(why) => bail!(why),
             }
         }
         Ok(told)
+    }
+
+    /// Takes note of what the thread that writes cluster.conf has done.
+    fn file_done(&mut self) -> anyhow::Result<()> {
+        self.file.wakeup.clear();
+        for done in self.file.done.try_iter().collect::<Vec<_>>() {
+            match done {
+                Done::Stored { version, result } => {
+                    let now = self.now();
+                    self.engine.step(now, Event::Stored { version, result });
+                }
+                Done::Found { conf, addresses } => {
+                    self.token = conf.token;
+                    for (node, addresses) in addresses {
+                        self.known.insert(node, Place { node, name: conf.name_of(node), addresses });
+                    }
+                    self.rewire()?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn rewire(&mut self) -> anyhow::Result<()> {
+        let Some(own) = self.known.get(&self.me).map(|place| place.addresses) else { return Ok(()) };
+        let others = self.wired.iter().filter_map(|node| self.known.get(node).cloned()).collect();
+        let places = Places { own, others }.seen();
+        self.engine.set_addresses(places.addresses(self.me));
+        self.net.set_places(places, self.token)
     }
 }
 

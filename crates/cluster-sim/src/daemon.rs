@@ -342,7 +342,8 @@ impl World {
                 }
                 Action::Fence(job) => self.agents(id, job),
                 Action::Watchdog(order) => self.watchdog_order(id, order),
-                Action::Reset(_) => {}
+                // Every node has the same file, and nobody changes it.
+                Action::Reset(_) | Action::Configuration { .. } | Action::Wire(_) | Action::Stop => {}
                 Action::Log(line) => self.trace.note(self.time, || format!("n{id}: {line}")),
                 Action::Reconnect => self.disconnect_all(id, 20 * MS),
                 Action::Exit(why) => {

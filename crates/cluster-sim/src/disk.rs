@@ -46,6 +46,9 @@ impl Disk {
                 self.promise(&log[HEADER.len()..]);
                 self.log = log;
             }
+            Write::StartOver { log } => {
+                (self.snapshot, self.last_batch, self.last, self.log) = (None, HEADER.len(), 0, log);
+            }
         }
     }
 
@@ -61,6 +64,8 @@ impl Disk {
                 }
                 self.log.extend_from_slice(&bytes);
             }
+            // Until the new log has its name there is the old one.
+            Write::StartOver { .. } => {}
             // The snapshot's file may have its name before the new log has.
             Write::Replace { index, snapshot, .. } => {
                 if random.one_in(2) {

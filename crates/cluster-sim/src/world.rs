@@ -160,16 +160,7 @@ impl World {
         let mut random = Random::new(plan.seed);
         let (conf, faults) = (plan.conf.clone(), plan.faults);
         let hosts = conf.nodes.iter().map(|node| {
-            let identity = Identity {
-                format: Identity::FORMAT,
-                cluster: conf.name.clone(),
-                node: node.id,
-                voters: conf.voters(),
-                learners: conf.learners(),
-                store: format!("s{}", node.id),
-                incarnation: 0,
-                catching_up: false,
-            };
+            let identity = Identity::new(&conf, node.id, format!("s{}", node.id));
             let drift_ppm = if faults.drift { i64::try_from(random.below(2001)).unwrap_or(1000) - 1000 } else { 0 };
             Host {
                 id: node.id,

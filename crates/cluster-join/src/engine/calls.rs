@@ -54,6 +54,7 @@ pub struct Calls {
 fn weight(op: &Op) -> usize {
     match op {
         Op::Put { value, .. } => value.len(),
+        Op::Configure { conf } => conf.text.len(),
         _ => 0,
     }
 }
@@ -99,6 +100,11 @@ impl Calls {
         let until = first + WINDOW;
         let fresh = self.unapplied.iter().filter(|(seq, _, _)| *seq > self.sent && *seq < until);
         fresh.take(BATCH).cloned().collect()
+    }
+
+    /// Whether somebody asked this node to leave.
+    pub fn leave_waits(&self) -> bool {
+        self.waiting.values().any(|call| matches!(call.op, Op::Leave(_)))
     }
 
     pub fn sent(&mut self, now: Now, seq: u64) {
@@ -311,6 +317,22 @@ impl Engine {
         self.answer(connection, id, Ok(Value::Done {}));
     }
 
+    /// Puts what this node itself has to say in the log.
+    pub(super) fn submit(&mut self, now: Now, op: Op) {
+        self.calls.submit(now, op);
+    }
+
+    /// Answers whoever asked this node to leave: it has.
+    pub(super) fn answer_leave(&mut self) {
+        let leaves = |call: &Waiting| matches!(call.op, Op::Leave(_));
+        let seqs: Vec<u64> = self.calls.waiting.iter().filter(|(_, call)| leaves(call)).map(|(seq, _)| *seq).collect();
+        for seq in seqs {
+            if let Some(call) = self.calls.waiting.remove(&seq) {
+                self.answer(call.connection, call.id, Ok(Value::Done {}));
+            }
+        }
+    }
+
     pub(super) fn closed(&mut self, now: Now, connection: u64) {
         self.fence_closed(connection);
         self.lease_closed(connection);
@@ -428,6 +450,7 @@ impl Engine {
             Ok(_) if matches!(call.op, Op::Get { .. } | Op::Keys { .. }) => {
                 self.read(call.connection, call.id, &call.op);
             }
+            Ok(Value::Updated { version, .. }) => self.update_committed(now, call.connection, call.id, version),
             Ok(value) => self.answer(call.connection, call.id, Ok(value)),
             // The others dropped this request while we were away; the client still waits.
             Err(Refusal { kind: ErrorKind::Inquorate, .. }) => {
@@ -444,6 +467,14 @@ impl Engine {
 
     /// The state jumped ahead by a snapshot: what was decided on the way shows in where it is now.
     pub(super) fn restored(&mut self, now: Now) {
+        if let Some(current) = self.state.configured.current().cloned() {
+            self.adopt(now, current.version, &current.text);
+        }
+        self.rewire(now);
+        let member = self.state.members.get(&self.me());
+        if self.was_admitted && member.is_none_or(|member| member.left) && self.calls.leave_waits() {
+            self.left_now(now);
+        }
         let member = self.state.members.get(&self.me());
         let Some((incarnation, next)) = member.map(|member| (member.incarnation, member.next_seq)) else { return };
         self.joined_myself(incarnation);
@@ -498,7 +529,17 @@ impl Engine {
             Op::Fence { .. } | Op::FenceAck { .. } => self.fence_outcome(seq),
             Op::FenceTested { tested, .. } => Outcome::Is(Value::Tested(tested.clone())),
             Op::Unfence { .. } | Op::Armed { .. } => Outcome::Is(Value::Done {}),
-            Op::Withdraw { .. } | Op::Close { .. } | Op::Get { .. } | Op::Keys { .. } => Outcome::Is(Value::Done {}),
+            Op::Configure { conf } => {
+                let mut history = self.state.configured.history();
+                match history.find(|kept| kept.version == conf.version && kept.text == conf.text) {
+                    Some(kept) => Outcome::Is(Value::Updated { version: kept.version, nodes: Vec::new() }),
+                    None => Outcome::Isnt,
+                }
+            }
+            Op::Leave(_) => Outcome::Isnt,
+            Op::Stored(_) | Op::Withdraw { .. } | Op::Close { .. } | Op::Get { .. } | Op::Keys { .. } => {
+                Outcome::Is(Value::Done {})
+            }
         }
     }
 

@@ -196,7 +196,7 @@ impl Engine {
             if node == self.me() {
                 // Nobody switches off himself: another has to lead for that.
                 if self.fencer.handed_over.is_none_or(|at| now.ms >= at + self.token_ms)
-                    && let Some(heir) = self.peers.heir(&self.conf)
+                    && let Some(heir) = self.peers.heir(&self.heirs())
                 {
                     self.fencer.handed_over = Some(now.ms);
                     self.raw.transfer_leader(heir);
@@ -324,7 +324,7 @@ impl Engine {
         }
     }
 
-    fn who(&self, caller: &Caller) -> String {
+    pub(super) fn who(&self, caller: &Caller) -> String {
         format!("{} on {}", caller.who, self.conf.name_of(self.me()))
     }
 

@@ -15,24 +15,26 @@ mod peers;
 mod probe;
 mod ready;
 mod status;
+mod voters;
 
 use std::collections::{BTreeMap, VecDeque};
 
 use cluster_conf::Conf;
 use nines_proto::ctl::{Answer, Call};
-use raft::eraftpb::{ConfState, Entry, Message, MessageType};
+use raft::eraftpb::{ConfState, Entry, EntryType, Message, MessageType};
 use raft::{Config, RawNode, Ready, StateRole};
 
 use fence::{End, Job};
 
 use crate::log::{Identity, Loaded, Store};
-use crate::peer::{Hello, Peer};
+use crate::peer::{Hello, Peer, plausible};
 use crate::state::{Command, Effect, State};
 use calls::Calls;
 use fencing::Fencer;
 use keys::Watches;
 use lease::Leases;
 pub use lease::{Reset, Watchdog};
+use membership::Membership;
 use peers::Peers;
 pub use probe::Probe;
 
@@ -73,6 +75,8 @@ pub enum Event {
     Fenced { number: u64, end: End },
     /// The watchdog was opened, as [`Watchdog::Arm`] wants, or why it could not be.
     Armed(Result<(), String>),
+    /// [`Action::Configuration`] is done: what else is not well, or why it is not on the disk.
+    Stored { version: u32, result: Result<String, String> },
     /// The daemon is about to end.
     Stop,
 }
@@ -99,6 +103,15 @@ pub enum Action {
     Watchdog(Watchdog),
     /// Remember durably that and why this host is about to be reset, or forget it.
     Reset(Option<Reset>),
+    /// Make this the file, durably, and find out where its nodes are.
+    Configuration {
+        version: u32,
+        text: String,
+    },
+    /// Keep sessions with these nodes, and with no others.
+    Wire(Vec<u64>),
+    /// End as if told to by a signal.
+    Stop,
     /// This process must end.
     Exit(String),
 }
@@ -138,6 +151,7 @@ pub struct Engine {
     leftovers: Vec<String>,
     /// This boot was fenced, and that was told.
     fenced_out: bool,
+    membership: Membership,
     /// Number of the last batch in the log file.
     batch: u64,
     in_flight: Option<InFlight>,
@@ -170,6 +184,32 @@ impl std::fmt::Debug for Engine {
 enum InFlight {
     Ready { ready: Box<Ready>, messages: Vec<Message> },
     Shortened,
+    Emptied,
+}
+
+/// Who votes before the first entry of the log.
+fn formation(identity: &Identity) -> ConfState {
+    ConfState { voters: identity.voters.clone(), learners: identity.learners.clone(), ..ConfState::default() }
+}
+
+fn raw_node(id: u64, applied: u64, store: Store) -> anyhow::Result<RawNode<Store>> {
+    let ticks = TICKS as usize;
+    let config = Config {
+        id,
+        election_tick: ticks,
+        heartbeat_tick: ticks / 5,
+        min_election_tick: ticks,
+        max_election_tick: ticks + ticks / 2,
+        applied,
+        max_size_per_msg: 1 << 20,
+        max_inflight_msgs: 256,
+        check_quorum: true,
+        pre_vote: true,
+        batch_append: true,
+        max_committed_size_per_ready: 16 << 20,
+        ..Config::default()
+    };
+    Ok(RawNode::new(&config, store, &slog::Logger::root(slog::Discard, slog::o!()))?)
 }
 
 impl Engine {
@@ -185,34 +225,20 @@ impl Engine {
         seed: u64,
         now: Now,
     ) -> anyhow::Result<Self> {
-        let conf_state = ConfState { voters: conf.voters(), learners: conf.learners(), ..ConfState::default() };
+        let loaded = if identity.start_over { Loaded::default() } else { loaded };
+        let mut conf_state = formation(&identity);
         let mut state = State::default();
         let mut applied = 0;
         if let Some(snapshot) = &loaded.snapshot {
-            anyhow::ensure!(snapshot.get_metadata().get_conf_state() == &conf_state, "the snapshot has other nodes");
+            anyhow::ensure!(plausible(snapshot.get_metadata().get_conf_state()), "the snapshot has impossible voters");
+            conf_state = snapshot.get_metadata().get_conf_state().clone();
             applied = snapshot.get_metadata().index;
             state = State::decode(snapshot.get_data())?;
         }
         let batch = loaded.log.number;
         let store = Store::new(conf_state, loaded)?;
         let blank = store.last() == 0;
-        let ticks = TICKS as usize;
-        let config = Config {
-            id: identity.node,
-            election_tick: ticks,
-            heartbeat_tick: ticks / 5,
-            min_election_tick: ticks,
-            max_election_tick: ticks + ticks / 2,
-            applied,
-            max_size_per_msg: 1 << 20,
-            max_inflight_msgs: 256,
-            check_quorum: true,
-            pre_vote: true,
-            batch_append: true,
-            max_committed_size_per_ready: 16 << 20,
-            ..Config::default()
-        };
-        let raw = RawNode::new(&config, store, &slog::Logger::root(slog::Discard, slog::o!()))?;
+        let raw = raw_node(identity.node, applied, store)?;
         let token_ms = u64::try_from(conf.token.as_millis())?;
         let mut engine = Self {
             peers: Peers::new(&conf, identity.node, now),
@@ -222,6 +248,7 @@ impl Engine {
             leftovers: Vec::new(),
             fenced_out: false,
             watches: Watches::default(),
+            membership: Membership::new(&conf),
             token_ms,
             conf,
             identity,
@@ -246,7 +273,24 @@ impl Engine {
             out: Vec::new(),
         };
         engine.spread_elections();
+        engine.set_priority();
+        if let Some(current) = engine.state.configured.current().cloned()
+            && current.version >= engine.conf.version
+        {
+            engine.adopt(now, current.version, &current.text);
+        }
+        engine.rewire(now);
         Ok(engine)
+    }
+
+    /// Goes on as if started with this on the disk.
+    fn rebuild(&mut self, conf_state: ConfState, loaded: Loaded, applied: u64) -> anyhow::Result<()> {
+        let store = Store::new(conf_state, loaded)?;
+        self.raw = raw_node(self.me(), applied, store)?;
+        self.in_flight = None;
+        self.set_priority();
+        self.spread_elections();
+        Ok(())
     }
 
     /// Another length for the log than [`LogLength::USUAL`].
@@ -325,8 +369,11 @@ impl Engine {
             boot: self.boot.clone(),
             store: self.identity.store.clone(),
             leftovers: self.leftovers.clone(),
-            voters: self.conf.voters(),
-            learners: self.conf.learners(),
+            voters: self.identity.voters.clone(),
+            learners: self.identity.learners.clone(),
+            nodes: self.membership.wired.iter().copied().chain([self.me()]).collect(),
+            voting: self.voters(),
+            forced: (self.identity.forced.epoch, self.identity.forced.node),
             last: self.raw.store().last(),
             commit: self.raw.raft.raft_log.committed,
             known: known.map(|(node, member)| (*node, (member.incarnation, member.store.clone()))).collect(),
@@ -353,6 +400,7 @@ impl Engine {
             Event::Closed { connection } => self.closed(now, connection),
             Event::Fenced { number, end } => self.fence_ended(now, number, end),
             Event::Armed(result) => self.watchdog_opened(now, result),
+            Event::Stored { version, result } => self.conf_stored(now, version, result),
             Event::Stop => self.stop(),
         }
         self.spread_elections();
@@ -382,6 +430,7 @@ impl Engine {
             self.watch_fencing(now);
             self.watch_lease(now);
             self.watch_calls(now);
+            self.watch_membership(now);
         }
     }
 
@@ -400,6 +449,7 @@ impl Engine {
         let message = match Peer::decode(bytes, from, self.me()) {
             Ok(Peer::Ping { incarnation, stamp, hears }) => return self.pinged(now, from, incarnation, stamp, hears),
             Ok(Peer::Pong { incarnation, stamp, lease }) => return self.ponged(now, from, incarnation, stamp, lease),
+            Ok(Peer::Configuration(text)) => return self.learn(now, from, &text),
             Ok(Peer::Raft(message)) => *message,
             Err(error) => {
                 self.malformed += 1;
@@ -424,7 +474,7 @@ impl Engine {
         match message.get_msg_type() {
             // One of two may vote all the same: whatever was decided, the other one has.
             MessageType::MsgRequestVote | MessageType::MsgRequestPreVote
-                if self.identity.catching_up && self.conf.voters().len() > 2 =>
+                if self.identity.catching_up && !self.peers.pairs_with(message.from, self.me()) =>
             {
                 return None;
             }
@@ -434,8 +484,7 @@ impl Engine {
             MessageType::MsgAppendResponse if !message.reject && message.index > last => return None,
             MessageType::MsgSnapshot => {
                 let snapshot = message.get_snapshot();
-                let fits = snapshot.get_metadata().get_conf_state() == self.raw.store().conf_state();
-                if !fits || State::decode(snapshot.get_data()).is_err() {
+                if State::decode(snapshot.get_data()).is_err() {
                     let line = format!("node {}: a snapshot of another cluster", self.conf.name_of(message.from));
                     self.log(line);
                     return None;
@@ -449,6 +498,10 @@ impl Engine {
     fn apply(&mut self, now: Now, entries: Vec<Entry>) {
         for entry in entries {
             self.state_at = entry.index;
+            if entry.get_entry_type() == EntryType::EntryConfChangeV2 {
+                self.change_voters(now, &entry);
+                continue;
+            }
             if entry.data.is_empty() {
                 continue;
             }
@@ -495,6 +548,18 @@ impl Engine {
                     };
                     self.log(format!("node {name} is lost{until}"));
                 }
+            }
+            Effect::Left { node } => {
+                if node == self.me() && self.was_admitted {
+                    self.left_now(now);
+                } else if self.admitted() {
+                    let name = self.conf.name_of(node);
+                    self.log(format!("node {name} left"));
+                }
+            }
+            Effect::Configured { version } => {
+                let text = self.state.configured.current().map(|conf| conf.text.clone()).unwrap_or_default();
+                self.adopt(now, version, &text);
             }
             Effect::Taken { node, seq } if node == self.me() && self.admitted() => self.calls.taken(now, seq),
             Effect::Gap { node, wanted } if node == self.me() && self.admitted() => self.calls.resend(now, wanted),
@@ -547,7 +612,7 @@ impl Engine {
         self.refuse_all();
         self.refuse_queued();
         if self.leads()
-            && let Some(heir) = self.peers.heir(&self.conf)
+            && let Some(heir) = self.peers.heir(&self.heirs())
         {
             self.raw.transfer_leader(heir);
         }
@@ -558,6 +623,10 @@ impl Engine {
         let mut commands: Vec<Command> = Vec::new();
         if self.leads() {
             commands.extend(self.member_changes(now));
+            if let Some(change) = self.voters_change(now) {
+                // Refused while another one is under way; this one is then made anew.
+                let _ = self.raw.propose_conf_change(Vec::new(), change);
+            }
         }
         commands.extend(self.fence_changes(now));
         let calls = if self.raw.raft.leader_id != 0 && self.admitted() { self.calls.unsent() } else { VecDeque::new() };

@@ -3,16 +3,21 @@
 use std::collections::BTreeMap;
 
 use raft::ProgressState;
+use raft::eraftpb::HardState;
 
 use super::{Action, Engine, Now};
+use crate::log::{Identity, Loaded, Recovered};
 use crate::net::RINGS;
-use crate::peer::{Hello, Peer as Message};
+use crate::peer::{Hello, Peer as Message, plausible};
 use crate::state::Command;
+use crate::state::configured::Proposed;
 use cluster_conf::Conf;
 use nines_proto::ctl::{Note, utc};
 
 #[derive(Debug, Default)]
 struct Peer {
+    /// Since when there is account of it, in time awake.
+    since: u64,
     /// The session it talks to us over on each network.
     links: [Link; RINGS],
     /// How it introduced itself last.
@@ -49,7 +54,6 @@ pub(super) struct Link {
 
 #[derive(Debug)]
 pub struct Peers {
-    started: u64,
     others: BTreeMap<u64, Peer>,
     next_ping: u64,
     /// For this node's own joining.
@@ -63,9 +67,10 @@ pub struct Peers {
 
 impl Peers {
     pub fn new(conf: &Conf, me: u64, now: Now) -> Self {
-        let others = conf.nodes.iter().filter(|node| node.id != me).map(|node| (node.id, Peer::default())).collect();
+        let others = conf.nodes.iter().filter(|node| node.id != me);
+        let others = others.map(|node| (node.id, Peer { since: now.ms, ..Peer::default() })).collect();
         let (next_ping, last_ms) = (now.ms, now.ms);
-        Self { started: now.ms, others, next_ping, proposed: None, last_ms, asleep: 0, asleep_noted: None }
+        Self { others, next_ping, proposed: None, last_ms, asleep: 0, asleep_noted: None }
     }
 
     /// The clock that silence is measured on: it stands while this process does.
@@ -142,8 +147,8 @@ impl Peers {
 
     /// Silent for `token_ms`, counted from our own start for a node never heard.
     fn silent(&self, now: Now, node: u64, token_ms: u64) -> bool {
-        let since = self.others.get(&node).and_then(|peer| peer.heard).map_or(self.started, |heard| heard.ms);
-        self.awake(now) >= since + token_ms
+        let since = |peer: &Peer| peer.heard.map_or(0, |heard| heard.ms).max(peer.since);
+        self.awake(now) >= self.others.get(&node).map_or(0, since) + token_ms
     }
 
     /// The networks to `node`.
@@ -177,11 +182,37 @@ impl Peers {
         news
     }
 
-    /// A node to hand the lead to.
-    pub fn heir(&self, conf: &Conf) -> Option<u64> {
+    /// The one of `heirs` to hand the lead to.
+    pub fn heir(&self, heirs: &[u64]) -> Option<u64> {
         let connected = |peer: &&Peer| peer.links.iter().any(|link| link.session.is_some());
         let heard = |node: &u64| self.others.get(node).filter(connected).and_then(|peer| peer.heard);
-        conf.voters().into_iter().filter_map(|node| Some((heard(&node)?.ms, node))).max().map(|(_, node)| node)
+        heirs.iter().filter_map(|node| Some((heard(node)?.ms, *node))).max().map(|(_, node)| node)
+    }
+
+    /// Keeps account of these nodes from now on.
+    pub fn follow(&mut self, nodes: &[u64], now: Now) {
+        let since = self.awake(now);
+        self.others.retain(|node, _| nodes.contains(node));
+        for node in nodes {
+            self.others.entry(*node).or_insert_with(|| Peer { since, ..Peer::default() });
+        }
+    }
+
+    /// The name of the node's log, as it was introduced.
+    pub fn store(&self, node: u64) -> Option<&str> {
+        Some(&self.others.get(&node)?.hello.as_ref()?.store)
+    }
+
+    /// The logs of all that are here.
+    pub fn stores(&self, now: Now, token_ms: u64) -> impl Iterator<Item = (u64, &str)> {
+        let here = self.others.keys().filter(move |node| self.present(now, **node, token_ms));
+        here.filter_map(|node| Some((*node, self.store(*node)?)))
+    }
+
+    /// Whether `node` and `me` are all that vote, as far as `node` said.
+    pub fn pairs_with(&self, node: u64, me: u64) -> bool {
+        let hello = self.others.get(&node).and_then(|peer| peer.hello.as_ref());
+        hello.is_some_and(|hello| hello.voting.len() == 2 && hello.voting.contains(&node) && hello.voting.contains(&me))
     }
 }
 
@@ -205,7 +236,12 @@ impl Engine {
         }
         (peer.snapshot_sent, peer.proposed) = (None, None);
         let (last, commit, known) = (hello.last, hello.commit, hello.known.get(&me).cloned());
+        let (version, began) = (hello.config_version, (hello.voters.clone(), hello.learners.clone()));
         peer.hello = Some(hello);
+        self.bring_up_to_date(node, version);
+        if self.blank && last > 0 {
+            self.adopt_formation(now, began);
+        }
         let ours = (self.identity.incarnation, &self.identity.store);
         if let Some((incarnation, store)) = known
             && (incarnation > ours.0 || (incarnation == ours.0 && &store != ours.1))
@@ -225,6 +261,25 @@ impl Engine {
             progress.matched = last;
             progress.become_probe();
         }
+    }
+
+    /// This node's log is empty and the cluster has one: it begins where that one began, so that
+    /// the changes of voters in it lead to where they led the others.
+    fn adopt_formation(&mut self, now: Now, (voters, learners): (Vec<u64>, Vec<u64>)) {
+        if (&self.identity.voters, &self.identity.learners) == (&voters, &learners) {
+            return;
+        }
+        let identity = Identity { voters, learners, ..self.identity.clone() };
+        let hard_state = HardState { commit: 0, ..self.raw.store().hard_state().clone() };
+        let log = Recovered { hard_state, number: self.batch, ..Recovered::default() };
+        let state = super::formation(&identity);
+        if !plausible(&state) || self.rebuild(state, Loaded { snapshot: None, log }, 0).is_err() {
+            return;
+        }
+        self.identity = identity;
+        self.out.push(Action::Identity(self.identity.clone()));
+        self.log(format!("the cluster's log began with the nodes {:?}", self.identity.voters));
+        self.rewire(now);
     }
 
     /// Says hello, notices who went silent, and helps those whose snapshot was lost.
@@ -328,7 +383,7 @@ impl Engine {
         match reason {
             Some(reason) => self.log(format!("not quorate: {reason}")),
             None => {
-                let (votes, expected) = (self.votes_present(now), self.conf.voters().len());
+                let (votes, expected) = (self.votes_present(now), self.voters().len());
                 self.log(format!("quorate: {votes} of {expected} votes"));
             }
         }
@@ -337,20 +392,19 @@ impl Engine {
     /// Votes of the nodes heard from within the token time, this one's included.
     pub(super) fn votes_present(&self, now: Now) -> usize {
         let here = |node: &u64| *node == self.me() || self.peers.present(now, *node, self.token_ms);
-        self.conf.voters().iter().filter(|node| here(node)).count()
+        self.voters().iter().filter(|node| here(node)).count()
     }
 
     pub(super) fn votes_needed(&self) -> usize {
-        self.conf.voters().len() / 2 + 1
+        self.voters().len() / 2 + 1
     }
 
     /// Why nothing can be granted now, and what would change that.
     pub(super) fn blocked(&self, now: Now) -> Option<String> {
-        let (votes, needed, expected) = (self.votes_present(now), self.votes_needed(), self.conf.voters().len());
+        let (votes, needed, expected) = (self.votes_present(now), self.votes_needed(), self.voters().len());
         if votes < needed {
             let me = self.me();
             let missing: Vec<u64> = self
-                .conf
                 .voters()
                 .into_iter()
                 .filter(|node| *node != me && !self.peers.present(now, *node, self.token_ms))
@@ -393,7 +447,13 @@ impl Engine {
         let mut commands = Vec::new();
         let again = |proposed: Option<u64>| proposed.is_none_or(|at| now.ms >= at + self.token_ms);
         let time = now.unix;
+        if self.state.configured.current().is_none() && again(self.membership.proposed) {
+            self.membership.proposed = Some(now.ms);
+            let conf = Box::new(Proposed::of(&self.conf, format!("leader {}", self.conf.name_of(self.me()))));
+            commands.push(Command::Configured { conf, time });
+        }
         if !self.state.members.get(&self.me()).is_some_and(|member| member.present && self.admitted())
+            && !self.is_leaving()
             && again(self.peers.proposed)
             && self.lets_in(&self.hello())
         {
@@ -408,9 +468,13 @@ impl Engine {
                     .as_ref()
                     .filter(|hello| self.lets_in(hello))
                     .filter(|hello| {
+                        let configured = &self.state.configured;
+                        !configured.lacks(*node) && configured.removed(&hello.store).is_none()
+                    })
+                    .filter(|hello| {
                         record.is_none_or(|member| {
                             member.incarnation < hello.incarnation
-                                || (member.incarnation == hello.incarnation && !member.present)
+                                || (member.incarnation == hello.incarnation && !member.present && !member.left)
                         })
                     })
                     .map(|hello| Command::Joined {

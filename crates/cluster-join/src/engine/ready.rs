@@ -18,6 +18,11 @@ impl Engine {
     /// The state does not encode.
     pub fn turn(&mut self, now: Now) -> anyhow::Result<Option<Write>> {
         loop {
+            if self.identity.start_over {
+                self.batch = 0;
+                self.in_flight = Some(InFlight::Emptied);
+                return Ok(Some(Write::StartOver { log: header() }));
+            }
             self.propose(now);
             if let Some(write) = self.shorten()? {
                 self.in_flight = Some(InFlight::Shortened);
@@ -26,6 +31,7 @@ impl Engine {
             if !self.raw.has_ready() {
                 self.provide_snapshot()?;
                 self.serve_watches();
+                self.provide_configuration(now);
                 return Ok(None);
             }
             let mut ready = self.raw.ready();
@@ -63,7 +69,15 @@ impl Engine {
     /// # Errors
     /// A message does not encode.
     pub fn written(&mut self, now: Now) -> anyhow::Result<()> {
-        let Some(InFlight::Ready { ready, messages }) = self.in_flight.take() else { return Ok(()) };
+        let (ready, messages) = match self.in_flight.take() {
+            Some(InFlight::Ready { ready, messages }) => (ready, messages),
+            Some(InFlight::Emptied) => {
+                self.identity.start_over = false;
+                self.out.push(Action::Identity(self.identity.clone()));
+                return Ok(());
+            }
+            Some(InFlight::Shortened) | None => return Ok(()),
+        };
         self.send(messages)?;
         let mut light = self.raw.advance(*ready);
         self.send(light.take_messages())?;

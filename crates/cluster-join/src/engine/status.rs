@@ -28,14 +28,14 @@ impl Engine {
             quorate: reason.is_none(),
             votes: count(self.votes_present(now)),
             votes_needed: count(self.votes_needed()),
-            votes_expected: count(self.conf.voters().len()),
+            votes_expected: count(self.voters().len()),
             leader: (leader != 0 && reason.is_none()).then(|| self.conf.name_of(leader)),
             term: self.raw.raft.term,
             applied: self.applied(),
             members: self.conf.nodes.iter().map(|node| self.member(now, node.id, reason.is_none())).collect(),
             reason,
             counters: BTreeMap::from([("messages-malformed".to_owned(), self.malformed)]),
-            notes: [self.lease_notes(), self.fence_notes(now), self.link_notes()].concat(),
+            notes: [self.lease_notes(), self.fence_notes(now), self.membership_notes(now), self.link_notes()].concat(),
         }
     }
 
@@ -51,6 +51,7 @@ impl Engine {
             Some(member) if member.present => {
                 (MemberState::Lost, Some(self.peers.last_heard(id).unwrap_or(member.since)))
             }
+            Some(member) if member.left => (MemberState::Left, Some(member.since)),
             Some(member) => (MemberState::Lost, Some(member.since)),
             None => (MemberState::Absent, None),
         };
@@ -60,7 +61,7 @@ impl Engine {
             address: self.link_address(id, 0),
             votes: node.map_or(0, |node| node.votes),
             state,
-            role: if node.is_some_and(|node| node.votes > 0) { Role::Voter } else { Role::Learner },
+            role: self.role(id),
             links: self.links(id),
             since,
             incarnation: record.map_or(0, |member| member.incarnation),
@@ -72,6 +73,17 @@ impl Engine {
         let addresses = self.addresses.get(&id).into_iter().flatten();
         let links = self.peers.links(id).iter().zip(addresses);
         links.map(|(link, address)| LinkState { address: address.clone(), up: link.up, since: link.since }).collect()
+    }
+
+    fn role(&self, id: u64) -> Role {
+        let state = self.raw.store().conf_state();
+        if state.voters.contains(&id) || state.voters_outgoing.contains(&id) {
+            Role::Voter
+        } else if state.learners.contains(&id) {
+            Role::Learner
+        } else {
+            Role::None
+        }
     }
 
     pub(super) fn locks(&self) -> Vec<LockState> {

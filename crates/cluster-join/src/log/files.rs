@@ -152,17 +152,21 @@ impl Files {
                 .with_context(|| format!("{}", self.directory.join(log_name(self.number)).display())),
             Write::Replace { index, snapshot, log } => {
                 replace(&self.directory, &snapshot_name(*index), snapshot)?;
-                let name = log_name(self.number + 1);
-                replace(&self.directory, &name, log)?;
-                let path = self.directory.join(&name);
-                self.log =
-                    OpenOptions::new().append(true).open(&path).with_context(|| format!("{}", path.display()))?;
-                self.number += 1;
-                self.snapshot = Some(*index);
-                self.remove_others();
-                Ok(())
+                self.next_log(log, Some(*index))
             }
+            Write::StartOver { log } => self.next_log(log, None),
         }
+    }
+
+    fn next_log(&mut self, log: &[u8], snapshot: Option<u64>) -> anyhow::Result<()> {
+        let name = log_name(self.number + 1);
+        replace(&self.directory, &name, log)?;
+        let path = self.directory.join(&name);
+        self.log = OpenOptions::new().append(true).open(&path).with_context(|| format!("{}", path.display()))?;
+        self.number += 1;
+        self.snapshot = snapshot;
+        self.remove_others();
+        Ok(())
     }
 
     /// Removes what newer files replace. What cannot be removed now is at the next start.

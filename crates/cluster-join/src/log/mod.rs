@@ -16,7 +16,7 @@ mod store;
 
 pub use batch::{Damage, HEADER, Recovered, encode as encode_batch, header, recover};
 pub use files::Files;
-pub use identity::Identity;
+pub use identity::{Forced, Identity};
 pub use snapshot::{decode as decode_snapshot, encode as encode_snapshot};
 pub use store::{Loaded, Store};
 
@@ -27,4 +27,6 @@ pub enum Write {
     Append(Vec<u8>),
     /// Put a snapshot and a new log in place of the present ones, the snapshot first.
     Replace { index: u64, snapshot: Vec<u8>, log: Vec<u8> },
+    /// Put a new log in place of everything.
+    StartOver { log: Vec<u8> },
 }

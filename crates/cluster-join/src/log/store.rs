@@ -96,6 +96,12 @@ impl Store {
         &self.conf_state
     }
 
+    /// Who votes and who follows changed. A snapshot made before knows nothing of it.
+    pub fn set_conf_state(&mut self, conf_state: ConfState) {
+        self.conf_state = conf_state;
+        self.snapshot = None;
+    }
+
     pub fn entries(&self) -> &[Entry] {
         &self.entries
     }
@@ -119,6 +125,7 @@ impl Store {
     /// Takes a snapshot from the leader in place of everything.
     pub fn restore(&mut self, snapshot: &Snapshot) {
         self.before = (snapshot.get_metadata().index, snapshot.get_metadata().term);
+        self.conf_state = snapshot.get_metadata().get_conf_state().clone();
         self.entries.clear();
         self.bytes = 0;
         self.snapshot = None;

@@ -11,7 +11,7 @@ mod incoming;
 mod outgoing;
 mod place;
 mod sessions;
-mod wake;
+pub(crate) mod wake;
 mod window;
 
 use std::collections::BTreeMap;

@@ -47,12 +47,18 @@ impl Places {
             }
         }
         let own = own.context("this node's own address")?;
-        for place in &mut others {
-            for (theirs, ours) in place.addresses.iter_mut().zip(own) {
+        Ok(Self { own, others }.seen())
+    }
+
+    /// Without the addresses on networks that this node is not on.
+    #[must_use]
+    pub fn seen(mut self) -> Self {
+        for place in &mut self.others {
+            for (theirs, ours) in place.addresses.iter_mut().zip(self.own) {
                 *theirs = theirs.filter(|_| ours.is_some());
             }
         }
-        Ok(Self { own, others })
+        self
     }
 
     /// The addresses of every node on the networks between it and this one, as text.

@@ -2,6 +2,7 @@
 //! the same order and so has the same state.
 
 pub mod audit;
+pub mod configured;
 pub mod fence;
 #[cfg(test)]
 mod fence_tests;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::lock::{Asked, CallId, Decided, Owner, Refusal, Table};
 use audit::Audit;
+use configured::{Configured, Leave, Proposed, Stored};
 use fence::{Ended, Fencing, Hold, News, Results};
 use keys::Keys;
 
@@ -34,6 +36,10 @@ pub enum Command {
     FenceDone { operation: u64, incarnation: u64, end: Ended, time: u64 },
     /// A node is there and is not let in, because of what it said about itself.
     Held { node: u64, name: String, why: String, time: u64 },
+    /// The configuration the cluster begins with: its first leader's file.
+    Configured { conf: Box<Proposed>, time: u64 },
+    /// Who votes changes, in the same entry: what to remember of it, each with its node.
+    Voters { changes: Vec<(String, u64)>, who: String, time: u64 },
 }
 
 /// What a client's call does to locks and keys.
@@ -137,12 +143,20 @@ pub enum Op {
         name: String,
         armed: bool,
     },
+    /// Another configuration.
+    Configure {
+        conf: Box<Proposed>,
+    },
+    /// The configuration of this version is on the node's disk, or why not.
+    Stored(Stored),
+    /// The node goes.
+    Leave(Leave),
 }
 
 /// A node as the log knows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemberRecord {
-    /// False: lost.
+    /// False: lost, or gone in an orderly way.
     pub present: bool,
     /// Seconds since 1970 of the last change of that.
     pub since: u64,
@@ -185,6 +199,8 @@ pub struct State {
     pub audit: Audit,
     #[serde(default)]
     pub fencing: Fencing,
+    #[serde(default)]
+    pub configured: Configured,
 }
 
 /// What applying a command means for the node that looks on.
@@ -199,6 +215,14 @@ pub enum Effect {
     },
     Lost {
         node: u64,
+    },
+    /// A node went in an orderly way.
+    Left {
+        node: u64,
+    },
+    /// Another configuration is in force.
+    Configured {
+        version: u32,
     },
     /// A call was applied (or was known already); its node need not send it again.
     Taken {
@@ -250,7 +274,7 @@ impl State {
             Command::Call { node, incarnation, seq, time, call } => {
                 let Some(member) = self.members.get_mut(&node) else { return };
                 // Whatever a fenced run still asked for is as if it had never been asked.
-                if member.incarnation != incarnation || member.fenced {
+                if member.incarnation != incarnation || member.fenced || member.left {
                     return;
                 }
                 // A node that is not there must not be given anything: it asks again when it is back.
@@ -266,6 +290,18 @@ impl State {
                 if seq == member.next_seq {
                     member.next_seq += 1;
                     self.call(CallId { node, seq }, time, call, &mut decided, effects);
+                }
+            }
+            Command::Configured { conf, time } => {
+                if self.configured.current().is_none() {
+                    // There is nothing yet that it could contradict.
+                    let _ = self.configure(*conf, time, None, effects);
+                }
+            }
+            Command::Voters { changes, who, time } => {
+                for (kind, node) in changes {
+                    let subject = self.name_of(node);
+                    self.audit.record(time, &kind, &subject, &who, "");
                 }
             }
             Command::FenceAsked { node, name, incarnation, who, why, time } => {
@@ -294,6 +330,9 @@ impl State {
         decided: &mut Vec<Decided>,
         effects: &mut Vec<Effect>,
     ) {
+        if self.configured.lacks(node) || self.configured.removed(&store).is_some() {
+            return;
+        }
         // One that counts like the former run without being it started over with an empty log: it
         // hears so from the others and comes again as a later one.
         if self.members.get(&node).is_some_and(|member| {
@@ -337,6 +376,16 @@ impl State {
     }
 
     fn call(&mut self, id: CallId, time: u64, call: Op, decided: &mut Vec<Decided>, effects: &mut Vec<Effect>) {
+        if matches!(call, Op::Lock { .. } | Op::Convert { .. } | Op::Accept { .. })
+            && let Some(refusal) = self.never_granted(id.node)
+        {
+            return decided.push(Decided { call: id, result: Err(refusal) });
+        }
+        if let Op::Offer { to, .. } = call
+            && let Some(refusal) = self.never_granted(to)
+        {
+            return decided.push(Decided { call: id, result: Err(refusal) });
+        }
         let (node, seq) = (id.node, id.seq);
         let host = Owner::host(node);
         let owner = |connection, session| Owner { node, connection, session };
@@ -372,6 +421,12 @@ impl State {
                 let message = format!("{resource}: offered to the host that holds it");
                 Err(Refusal::new(ErrorKind::Invalid, message))
             }
+            Op::Configure { conf } => self.configure(*conf, time, None, effects),
+            Op::Stored(stored) => {
+                self.stored(id.node, stored);
+                Ok(Value::Done {})
+            }
+            Op::Leave(leave) => self.leave(id.node, time, leave, decided, effects),
             Op::Offer { resource, to } => locks.offer(&resource, &host, to),
             Op::Accept { resource, offer } => locks.accept(&resource, &host, offer, time, decided),
             Op::Retract { resource, offer } => locks.retract(&resource, &host, offer),

@@ -40,16 +40,7 @@ impl Cluster {
             snapshots: 0,
         };
         for node in 1..=count {
-            let identity = Identity {
-                format: Identity::FORMAT,
-                cluster: conf.name.clone(),
-                node,
-                voters: conf.voters(),
-                learners: vec![],
-                store: format!("s{node}"),
-                incarnation: 0,
-                catching_up: false,
-            };
+            let identity = Identity::new(&conf, node, format!("s{node}"));
             cluster.disks.insert(node, Disk { identity, snapshot: None, log: header() });
             cluster.start(node);
         }
@@ -138,6 +129,7 @@ impl Cluster {
                     (disk.snapshot, disk.log) = (Some(snapshot), log);
                     self.snapshots += 1;
                 }
+                Write::StartOver { log } => (disk.snapshot, disk.log) = (None, log),
             }
             engine.written(now).unwrap();
         }

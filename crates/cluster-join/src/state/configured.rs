@@ -1,0 +1,400 @@
+//! The configuration as the log has it: the present one and those before it, on which nodes'
+//! disks it is, and which logs belong to nodes that were removed.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use cluster_conf::{Conf, hash};
+use nines_proto::ctl::{ErrorKind, Value, utc};
+use serde::{Deserialize, Serialize};
+
+use super::{Effect, State};
+use crate::lock::{Decided, Refusal};
+
+/// Configurations that are kept.
+const KEPT: usize = 16;
+/// Logs of removed nodes that are remembered.
+const REMOVED: usize = 256;
+
+/// A configuration to be committed. What of it the state acts on is taken out by the node that
+/// proposes it, so that versions of this program that read the text differently still agree.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proposed {
+    pub version: u32,
+    pub text: String,
+    /// By id. No map: a key in JSON is a string, which a command cannot carry.
+    pub nodes: Vec<(u64, NodeFacts)>,
+    pub who: String,
+}
+
+impl Proposed {
+    #[must_use]
+    pub fn of(conf: &Conf, who: impl Into<String>) -> Self {
+        let facts = conf
+            .nodes
+            .iter()
+            .map(|node| (node.id, NodeFacts { name: node.name.clone(), votes: node.votes, witness: node.witness }));
+        Self { version: conf.version, text: conf.text.clone(), nodes: facts.collect(), who: who.into() }
+    }
+}
+
+/// What the state knows of a configured node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeFacts {
+    pub name: String,
+    pub votes: u32,
+    pub witness: bool,
+}
+
+/// A configuration the cluster has or had.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Configuration {
+    pub version: u32,
+    pub text: String,
+    pub hash: String,
+    pub who: String,
+    pub time: u64,
+}
+
+/// What a node said of the newest configuration it was given.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stored {
+    pub version: u32,
+    /// It is on the disk; `why` then says what else is not well.
+    pub ok: bool,
+    pub why: String,
+}
+
+/// A log that must not come back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Removed {
+    pub node: u64,
+    pub name: String,
+    pub version: u32,
+    pub time: u64,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Configured {
+    /// Oldest first.
+    history: VecDeque<Configuration>,
+    /// Of the newest.
+    nodes: BTreeMap<u64, NodeFacts>,
+    stored: BTreeMap<u64, Stored>,
+    /// By the log's name.
+    removed: BTreeMap<String, Removed>,
+}
+
+impl Configured {
+    /// The configuration in force, once one is committed.
+    #[must_use]
+    pub fn current(&self) -> Option<&Configuration> {
+        self.history.back()
+    }
+
+    /// The configurations that are kept, oldest first.
+    pub fn history(&self) -> impl Iterator<Item = &Configuration> {
+        self.history.iter()
+    }
+
+    #[must_use]
+    pub fn node(&self, id: u64) -> Option<&NodeFacts> {
+        self.nodes.get(&id)
+    }
+
+    #[must_use]
+    pub fn stored(&self, id: u64) -> Option<&Stored> {
+        self.stored.get(&id)
+    }
+
+    /// Whose log `store` was before that node was removed.
+    #[must_use]
+    pub fn removed(&self, store: &str) -> Option<&Removed> {
+        self.removed.get(store)
+    }
+
+    /// Whether `id` may be a member: there is a configuration, and it has no such node.
+    #[must_use]
+    pub fn lacks(&self, id: u64) -> bool {
+        !self.nodes.is_empty() && !self.nodes.contains_key(&id)
+    }
+
+    fn witness(&self, id: u64) -> bool {
+        self.nodes.get(&id).is_some_and(|node| node.witness)
+    }
+}
+
+impl State {
+    /// A node's name in the configuration in force.
+    #[must_use]
+    pub fn name_of(&self, node: u64) -> String {
+        self.configured.nodes.get(&node).map_or_else(|| format!("node {node}"), |facts| facts.name.clone())
+    }
+
+    /// The locks and keys of `node` that outlive its clients, or with `all` the clients' as well.
+    #[must_use]
+    pub fn held_by(&self, node: u64, all: bool) -> Vec<String> {
+        let list = self.locks.list();
+        let mine = list.filter(|(_, granted, _)| {
+            granted.iter().any(|grant| grant.owner.node == node && (all || grant.owner.connection.is_none()))
+        });
+        let locks = mine.map(|(resource, _, _)| format!("the lock {resource}"));
+        let keys = self.keys.list("").filter(|(_, entry)| {
+            entry.owner.is_some_and(|owner| owner.node == node && (all || owner.connection.is_none()))
+        });
+        locks.chain(keys.map(|(key, _)| format!("the key {key}"))).collect()
+    }
+
+    /// Puts a configuration in force. Nodes it has no longer are forgotten with what they are
+    /// known by; `leaving` is one that gives up what it has at the same time.
+    pub(super) fn configure(
+        &mut self,
+        conf: Proposed,
+        time: u64,
+        leaving: Option<u64>,
+        effects: &mut Vec<Effect>,
+    ) -> Result<Value, Refusal> {
+        let Proposed { version, text, nodes, who } = conf;
+        let nodes: BTreeMap<u64, NodeFacts> = nodes.into_iter().collect();
+        if let Some(current) = self.configured.current().filter(|current| current.version >= version) {
+            let message = format!(
+                "version {version} is not above {}, which is in force since {} by {}: set config_version to {} or more",
+                current.version,
+                utc(current.time),
+                current.who,
+                u64::from(current.version) + 1
+            );
+            return Err(Refusal::new(ErrorKind::Changed, message));
+        }
+        let gone: Vec<u64> = self.members.keys().filter(|id| !nodes.contains_key(id)).copied().collect();
+        for id in gone.iter().filter(|id| Some(**id) != leaving) {
+            let held = self.held_by(*id, true);
+            if !held.is_empty() {
+                let name = self.name_of(*id);
+                let message = format!(
+                    "version {version} lacks {name}, which holds {}: `cluster-leave --remove' there, or fence it first",
+                    few(&held)
+                );
+                return Err(Refusal::new(ErrorKind::Busy, message));
+            }
+        }
+        let hash = hash(&text);
+        self.audit.record(time, "configured", &format!("version {version}"), &who, &format!("hash {hash}"));
+        for (id, facts) in nodes.iter().filter(|(id, _)| !self.configured.nodes.contains_key(id)) {
+            self.audit.record(time, "added", &facts.name, &who, &format!("nodeid {id} of version {version}"));
+        }
+        for (id, facts) in self.configured.nodes.iter().filter(|(id, _)| !nodes.contains_key(id)) {
+            self.audit.record(time, "removed", &facts.name, &who, &format!("nodeid {id} is not in version {version}"));
+        }
+        for id in gone {
+            let name = self.name_of(id);
+            if let Some(member) = self.members.remove(&id) {
+                self.configured.removed.insert(member.store, Removed { node: id, name, version, time });
+            }
+            self.configured.stored.remove(&id);
+        }
+        while self.configured.removed.len() > REMOVED {
+            let oldest = self.configured.removed.iter().min_by_key(|(_, removed)| removed.version);
+            let Some(oldest) = oldest.map(|(store, _)| store.clone()) else { break };
+            self.configured.removed.remove(&oldest);
+        }
+        self.configured.nodes = nodes;
+        self.configured.history.push_back(Configuration { version, text, hash, who, time });
+        if self.configured.history.len() > KEPT {
+            self.configured.history.pop_front();
+        }
+        effects.push(Effect::Configured { version });
+        Ok(Value::Updated { version, nodes: Vec::new() })
+    }
+
+    pub(super) fn stored(&mut self, node: u64, stored: Stored) {
+        let newer = |known: &Stored| known.version <= stored.version;
+        if self.configured.stored.get(&node).is_none_or(newer) {
+            self.configured.stored.insert(node, stored);
+        }
+    }
+
+    /// A node goes in an orderly way: nobody has to fence it, and what it had is free.
+    pub(super) fn leave(
+        &mut self,
+        node: u64,
+        time: u64,
+        leave: Leave,
+        decided: &mut Vec<Decided>,
+        effects: &mut Vec<Effect>,
+    ) -> Result<Value, Refusal> {
+        let name = self.name_of(node);
+        let held = self.held_by(node, false);
+        if !held.is_empty() && !leave.force {
+            let message =
+                format!("{name} holds {}: give that back first, or leave with --force, which does", few(&held));
+            return Err(Refusal::new(ErrorKind::Busy, message));
+        }
+        let how = if held.is_empty() { String::new() } else { format!("gave back {}", few(&held)) };
+        let who = leave.who;
+        match leave.conf {
+            Some(conf) => {
+                self.configure(*conf, time, Some(node), effects)?;
+            }
+            None => {
+                let Some(member) = self.members.get_mut(&node) else {
+                    return Err(Refusal::new(ErrorKind::Unknown, format!("{name} is no member")));
+                };
+                (member.present, member.left, member.since) = (false, true, time);
+            }
+        }
+        self.locks.returned(node, true, time, decided);
+        self.keys.drop_node(node, true);
+        self.keys.forget_results(node);
+        // Nobody there waits for an answer any more.
+        decided.retain(|decided| decided.call.node != node);
+        self.audit.record(time, "left", &name, &who, &how);
+        effects.push(Effect::Left { node });
+        Ok(Value::Done {})
+    }
+
+    /// Why `node` gets no lock, whatever is free.
+    pub(super) fn never_granted(&self, node: u64) -> Option<Refusal> {
+        self.configured.witness(node).then(|| {
+            let message = format!("{} is a witness: it votes and holds no locks", self.name_of(node));
+            Refusal::new(ErrorKind::Invalid, message)
+        })
+    }
+}
+
+/// How a node leaves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leave {
+    /// Give back what it holds.
+    pub force: bool,
+    /// The configuration without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conf: Option<Box<Proposed>>,
+    pub who: String,
+}
+
+/// The first few of `names`, for a message.
+pub fn few(names: &[String]) -> String {
+    let more = if names.len() > 3 { format!(" and {} more", names.len() - 3) } else { String::new() };
+    format!("{}{more}", names[..names.len().min(3)].join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::{Command, Op};
+    use cluster_conf::ClusterNode;
+    use nines_proto::ctl::Mode;
+
+    fn conf(version: u32, ids: &[u64]) -> Proposed {
+        let conf = Conf::plain("c", ids.iter().map(|id| ClusterNode::plain(*id, format!("n{id}"))).collect());
+        Proposed { version, ..Proposed::of(&conf, "uid 0 on n1") }
+    }
+
+    fn joined(state: &mut State, node: u64) {
+        let (boot, store) = ("b".into(), format!("s{node}"));
+        state.apply(Command::Joined { node, incarnation: 1, boot, store, time: 1 }, &mut Vec::new());
+    }
+
+    fn call(state: &mut State, node: u64, call: Op) -> Result<Value, Refusal> {
+        let mut effects = Vec::new();
+        let seq = state.members[&node].next_seq;
+        state.apply(Command::Call { node, incarnation: 1, seq, time: 2, call }, &mut effects);
+        let own = effects.into_iter().find_map(|effect| match effect {
+            Effect::Decided(decided) if decided.call.node == node && decided.call.seq == seq => Some(decided.result),
+            _ => None,
+        });
+        own.unwrap()
+    }
+
+    fn formed() -> State {
+        let mut state = State::default();
+        state.apply(Command::Configured { conf: Box::new(conf(1, &[1, 2, 3])), time: 1 }, &mut Vec::new());
+        (1..=3).for_each(|node| joined(&mut state, node));
+        state
+    }
+
+    fn lock(resource: &str, connection: Option<u64>) -> Op {
+        Op::Lock {
+            resource: resource.into(),
+            connection,
+            session: None,
+            mode: Mode::Ex,
+            now_or_never: true,
+            note: String::new(),
+        }
+    }
+
+    #[test]
+    fn versions_only_grow_and_the_last_sixteen_are_kept() {
+        let mut state = formed();
+        let update =
+            |state: &mut State, version| call(state, 1, Op::Configure { conf: Box::new(conf(version, &[1, 2, 3])) });
+        assert_eq!(update(&mut state, 1).unwrap_err().kind, ErrorKind::Changed);
+        for version in 2..=20 {
+            update(&mut state, version).unwrap();
+        }
+        let versions: Vec<u32> = state.configured.history().map(|conf| conf.version).collect();
+        assert_eq!(versions, (5..=20).collect::<Vec<u32>>());
+        assert_eq!(update(&mut state, 20).unwrap_err().kind, ErrorKind::Changed);
+        let again = State::decode(&state.encode().unwrap()).unwrap();
+        assert_eq!(again, state);
+    }
+
+    #[test]
+    fn a_removed_node_is_remembered_by_its_log_and_comes_back_with_another_only() {
+        let mut state = formed();
+        call(&mut state, 1, Op::Configure { conf: Box::new(conf(2, &[1, 2])) }).unwrap();
+        assert!(!state.members.contains_key(&3));
+        joined(&mut state, 3);
+        assert!(!state.members.contains_key(&3), "not in the configuration");
+        call(&mut state, 1, Op::Configure { conf: Box::new(conf(3, &[1, 2, 3])) }).unwrap();
+        joined(&mut state, 3);
+        assert!(!state.members.contains_key(&3), "its log was removed");
+        assert_eq!(state.configured.removed("s3").map(|removed| removed.version), Some(2));
+        let store = "another".into();
+        state.apply(Command::Joined { node: 3, incarnation: 1, boot: "b".into(), store, time: 1 }, &mut Vec::new());
+        assert!(state.members[&3].present);
+    }
+
+    #[test]
+    fn a_node_that_holds_something_is_not_removed_over_its_head() {
+        let mut state = formed();
+        call(&mut state, 3, lock("r", Some(5))).unwrap();
+        let refusal = call(&mut state, 1, Op::Configure { conf: Box::new(conf(2, &[1, 2])) }).unwrap_err();
+        assert!(refusal.message.contains("n3, which holds the lock r"), "{}", refusal.message);
+        assert_eq!(state.configured.current().map(|conf| conf.version), Some(1));
+    }
+
+    #[test]
+    fn who_leaves_gives_back_what_it_holds_or_stays() {
+        let mut state = formed();
+        let leave = |force, conf| Op::Leave(Leave { force, conf, who: "uid 0 on n3".into() });
+        call(&mut state, 3, lock("kept", None)).unwrap();
+        call(&mut state, 3, lock("client", Some(1))).unwrap();
+        assert_eq!(call(&mut state, 3, leave(false, None)).unwrap_err().kind, ErrorKind::Busy);
+        assert!(state.members[&3].present);
+        call(&mut state, 3, leave(true, None)).unwrap();
+        assert!(state.members[&3].left && !state.members[&3].present);
+        assert_eq!(state.locks.list().count(), 0);
+        // A call that was under way does nothing any more.
+        let seq = state.members[&3].next_seq;
+        state.apply(Command::Call { node: 3, incarnation: 1, seq, time: 3, call: lock("late", None) }, &mut Vec::new());
+        assert_eq!(state.locks.list().count(), 0);
+        let kinds: Vec<String> = state.audit.after(0).map(|record| record.kind.clone()).collect();
+        assert_eq!(kinds.last().map(String::as_str), Some("left"));
+        call(&mut state, 2, leave(false, Some(Box::new(conf(2, &[1, 3]))))).unwrap();
+        assert!(state.configured.lacks(2) && state.configured.removed("s2").is_some());
+    }
+
+    #[test]
+    fn a_witness_is_granted_nothing() {
+        let mut state = formed();
+        let mut next = conf(2, &[1, 2, 3]);
+        next.nodes[2].1.witness = true;
+        call(&mut state, 1, Op::Configure { conf: Box::new(next) }).unwrap();
+        assert!(call(&mut state, 3, lock("r", None)).unwrap_err().message.contains("witness"));
+        call(&mut state, 1, lock("r", None)).unwrap();
+        let refusal = call(&mut state, 1, Op::Offer { resource: "r".into(), to: 3 }).unwrap_err();
+        assert!(refusal.message.contains("n3 is a witness"));
+    }
+}
