@@ -118,7 +118,7 @@ mod tests {
                     <clusternodes><clusternode name=\"n1\" nodeid=\"1\"/><!-- größe --></clusternodes></cluster>\n\n";
         let changed = with_version(text, 13).unwrap();
         assert_eq!(changed, text.replace("'12'", "'13'"));
-        assert_eq!(crate::Conf::parse("f", &changed).unwrap().version, 13);
+        assert_eq!(Conf::parse("f", &changed).unwrap().version, 13);
         assert_eq!(with_version(&changed, 12).unwrap(), text);
         assert!(with_version("<cluster/>", 1).is_err());
     }

@@ -467,17 +467,18 @@ impl Engine {
 
     /// The state jumped ahead by a snapshot: what was decided on the way shows in where it is now.
     pub(super) fn restored(&mut self, now: Now) {
-        if let Some(current) = self.state.configured.current().cloned() {
-            self.adopt(now, current.version, &current.text);
+        if self.was_admitted || self.state.configured.current().is_some_and(|conf| conf.version >= self.conf.version) {
+            self.adopt_current(now);
         }
         self.rewire(now);
+        self.forced_applied();
         let member = self.state.members.get(&self.me());
         if self.was_admitted && member.is_none_or(|member| member.left) && self.calls.leave_waits() {
             self.left_now(now);
         }
         let member = self.state.members.get(&self.me());
         let Some((incarnation, next)) = member.map(|member| (member.incarnation, member.next_seq)) else { return };
-        self.joined_myself(incarnation);
+        self.joined_myself(now, incarnation);
         if !self.admitted() {
             return;
         }

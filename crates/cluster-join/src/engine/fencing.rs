@@ -369,7 +369,11 @@ impl Engine {
                 }
                 self.submit_call(now, connection, id, Op::Fence { node, name, who, why: why.clone() });
             }
-            Request::FenceAck { operation, incarnation, .. } => {
+            Request::FenceAck { operation, incarnation, newest, .. } => {
+                let said = (*operation, *incarnation, *newest);
+                if self.pair_acknowledged(now, caller, id, node, said).is_some() {
+                    return;
+                }
                 if let Some(by) = self.heard_by(now, node) {
                     let message = format!("{name}: {by} hears it: it is not off");
                     return self.refuse(connection, id, ErrorKind::Invalid, message);
@@ -486,8 +490,14 @@ impl Engine {
                 tested: self.state.fencing.tested(node.id).cloned(),
             }
         });
+        let mut pending: Vec<_> = self.state.fencing.all_pending().map(|operation| self.told(now, operation)).collect();
+        // Of a pair without a majority only what is outside the log goes on.
+        if let Some(outside) = self.pair_pending(now) {
+            pending.retain(|operation| operation.node != outside.node);
+            pending.insert(0, outside);
+        }
         Fences {
-            pending: self.state.fencing.all_pending().map(|operation| self.told(now, operation)).collect(),
+            pending,
             history: self.state.fencing.history().map(|operation| self.told(now, operation)).collect(),
             nodes: nodes.collect(),
         }

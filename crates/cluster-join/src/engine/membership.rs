@@ -209,6 +209,16 @@ impl Engine {
         self.membership.leaving.is_some()
     }
 
+    /// What the log has is in force here.
+    pub(super) fn adopt_current(&mut self, now: Now) {
+        let Some(current) = self.state.configured.current() else { return };
+        let (version, text) = (current.version, current.text.clone());
+        self.adopt(now, version, &text);
+        if version >= self.membership.learned {
+            self.membership.learned = 0;
+        }
+    }
+
     /// A configuration has been committed, or a node that has it sent it.
     pub(super) fn adopt(&mut self, now: Now, version: u32, text: &str) {
         if version < self.membership.learned || (text == self.conf.text && self.conf.version == version) {
@@ -270,9 +280,12 @@ impl Engine {
         nodes.sort_unstable();
         nodes.dedup();
         if nodes != self.membership.wired {
-            self.peers.follow(&nodes, now);
+            let sessions = self.peers.follow(&nodes, now);
             self.membership.wired.clone_from(&nodes);
             self.out.push(Action::Wire(nodes));
+            for (link, ring, hello) in sessions {
+                self.peer_up(now, link, ring, hello);
+            }
         }
     }
 
@@ -360,6 +373,7 @@ impl Engine {
         }
         if let Some((version, until)) = self.membership.removed
             && !self.is_leaving()
+            && self.membership.updates.is_empty()
             && self.membership.file.0 >= version
             && (now.ms >= until || out || self.raw.raft.leader_id == 0)
         {

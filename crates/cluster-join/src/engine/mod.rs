@@ -8,6 +8,7 @@
 
 mod calls;
 mod fencing;
+mod forced;
 mod keys;
 mod lease;
 mod membership;
@@ -152,6 +153,7 @@ pub struct Engine {
     /// This boot was fenced, and that was told.
     fenced_out: bool,
     membership: Membership,
+    pair: forced::Pair,
     /// Number of the last batch in the log file.
     batch: u64,
     in_flight: Option<InFlight>,
@@ -249,6 +251,7 @@ impl Engine {
             fenced_out: false,
             watches: Watches::default(),
             membership: Membership::new(&conf),
+            pair: forced::Pair::default(),
             token_ms,
             conf,
             identity,
@@ -398,6 +401,7 @@ impl Engine {
             }
             Event::Call { caller, call } => self.call(now, &caller, call),
             Event::Closed { connection } => self.closed(now, connection),
+            Event::Fenced { number, end } if number >= forced::JOBS => self.pair_fenced(now, number, end),
             Event::Fenced { number, end } => self.fence_ended(now, number, end),
             Event::Armed(result) => self.watchdog_opened(now, result),
             Event::Stored { version, result } => self.conf_stored(now, version, result),
@@ -431,6 +435,7 @@ impl Engine {
             self.watch_lease(now);
             self.watch_calls(now);
             self.watch_membership(now);
+            self.watch_pair(now);
         }
     }
 
@@ -450,6 +455,8 @@ impl Engine {
             Ok(Peer::Ping { incarnation, stamp, hears }) => return self.pinged(now, from, incarnation, stamp, hears),
             Ok(Peer::Pong { incarnation, stamp, lease }) => return self.ponged(now, from, incarnation, stamp, lease),
             Ok(Peer::Configuration(text)) => return self.learn(now, from, &text),
+            // It went on without what this node has, or has not gone on with it yet.
+            Ok(Peer::Raft(_)) if self.peers.epoch(from) < self.identity.forced.epoch => return,
             Ok(Peer::Raft(message)) => *message,
             Err(error) => {
                 self.malformed += 1;
@@ -535,7 +542,7 @@ impl Engine {
                     self.log(format!("node {name} {how} (incarnation {incarnation})"));
                 }
                 if node == self.me() {
-                    self.joined_myself(incarnation);
+                    self.joined_myself(now, incarnation);
                 }
             }
             Effect::Lost { node } => {
@@ -557,13 +564,16 @@ impl Engine {
                     self.log(format!("node {name} left"));
                 }
             }
+            Effect::Forced => self.forced_applied(),
             Effect::Configured { version } => {
-                let text = self.state.configured.current().map(|conf| conf.text.clone()).unwrap_or_default();
-                self.adopt(now, version, &text);
+                // What was in force before this node's own file is no help in finding the others.
+                if version >= self.conf.version || self.was_admitted {
+                    self.adopt_current(now);
+                }
             }
-            Effect::Taken { node, seq } if node == self.me() && self.admitted() => self.calls.taken(now, seq),
-            Effect::Gap { node, wanted } if node == self.me() && self.admitted() => self.calls.resend(now, wanted),
-            Effect::Decided(decided) if decided.call.node == self.me() && self.admitted() => {
+            Effect::Taken { node, seq } if node == self.me() && self.listens() => self.calls.taken(now, seq),
+            Effect::Gap { node, wanted } if node == self.me() && self.listens() => self.calls.resend(now, wanted),
+            Effect::Decided(decided) if decided.call.node == self.me() && self.listens() => {
                 self.decided(now, decided.call.seq, decided.result);
             }
             Effect::Fence(news) => self.fence_news(now, &news),
@@ -579,11 +589,18 @@ impl Engine {
         })
     }
 
-    fn joined_myself(&mut self, incarnation: u64) {
+    /// Whether what is decided about this node's calls is about this run: one that was a member and
+    /// has just been removed still has clients.
+    fn listens(&self) -> bool {
+        self.admitted() || self.was_admitted && !self.state.members.contains_key(&self.me())
+    }
+
+    fn joined_myself(&mut self, now: Now, incarnation: u64) {
         if !self.admitted() && incarnation >= self.identity.incarnation {
             self.known_as_later(incarnation);
         } else if self.admitted() {
             self.was_admitted = true;
+            self.adopt_current(now);
             // What was asked while we were taken for lost fell on deaf ears.
             self.calls.new_leader();
             if self.identity.catching_up {
@@ -622,6 +639,7 @@ impl Engine {
     fn propose(&mut self, now: Now) {
         let mut commands: Vec<Command> = Vec::new();
         if self.leads() {
+            commands.extend(self.forced_command(now));
             commands.extend(self.member_changes(now));
             if let Some(change) = self.voters_change(now) {
                 // Refused while another one is under way; this one is then made anew.

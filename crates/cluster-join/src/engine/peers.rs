@@ -14,6 +14,9 @@ use crate::state::configured::Proposed;
 use cluster_conf::Conf;
 use nines_proto::ctl::{Note, utc};
 
+/// Most sessions of nodes this one has not heard of.
+const MAX_STRANGERS: usize = 64;
+
 #[derive(Debug, Default)]
 struct Peer {
     /// Since when there is account of it, in time awake.
@@ -55,6 +58,8 @@ pub(super) struct Link {
 #[derive(Debug)]
 pub struct Peers {
     others: BTreeMap<u64, Peer>,
+    /// Sessions of nodes that this one has not heard of, by node and network.
+    strangers: BTreeMap<(u64, usize), (u64, Hello)>,
     next_ping: u64,
     /// For this node's own joining.
     proposed: Option<u64>,
@@ -70,7 +75,7 @@ impl Peers {
         let others = conf.nodes.iter().filter(|node| node.id != me);
         let others = others.map(|node| (node.id, Peer { since: now.ms, ..Peer::default() })).collect();
         let (next_ping, last_ms) = (now.ms, now.ms);
-        Self { others, next_ping, proposed: None, last_ms, asleep: 0, asleep_noted: None }
+        Self { others, strangers: BTreeMap::new(), next_ping, proposed: None, last_ms, asleep: 0, asleep_noted: None }
     }
 
     /// The clock that silence is measured on: it stands while this process does.
@@ -102,6 +107,7 @@ impl Peers {
     /// Notes the end of a session; false when it had been replaced before, or another one of the
     /// node goes on.
     pub fn down(&mut self, node: u64, link: u64) -> bool {
+        self.strangers.retain(|_, (known, _)| *known != link);
         let Some(peer) = self.others.get_mut(&node) else { return false };
         let Some(ring) = peer.links.iter_mut().find(|ring| ring.session == Some(link)) else { return false };
         ring.session = None;
@@ -189,13 +195,28 @@ impl Peers {
         heirs.iter().filter_map(|node| Some((heard(node)?.ms, *node))).max().map(|(_, node)| node)
     }
 
-    /// Keeps account of these nodes from now on.
-    pub fn follow(&mut self, nodes: &[u64], now: Now) {
+    /// Keeps account of these nodes from now on; the sessions of those that were strangers.
+    pub fn follow(&mut self, nodes: &[u64], now: Now) -> Vec<(u64, usize, Hello)> {
         let since = self.awake(now);
         self.others.retain(|node, _| nodes.contains(node));
         for node in nodes {
             self.others.entry(*node).or_insert_with(|| Peer { since, ..Peer::default() });
         }
+        let known: Vec<(u64, usize)> =
+            self.strangers.keys().filter(|(node, _)| nodes.contains(node)).copied().collect();
+        let sessions = known.into_iter().filter_map(|at| self.strangers.remove(&at).map(|found| (at.1, found)));
+        sessions.map(|(ring, (link, hello))| (link, ring, hello)).collect()
+    }
+
+    /// The last time that a node of a pair went on alone, as far as `node` knows.
+    pub fn epoch(&self, node: u64) -> u64 {
+        self.others.get(&node).and_then(|peer| peer.hello.as_ref()).map_or(0, |hello| hello.forced.0)
+    }
+
+    /// When `node` was last heard, on the clock of events.
+    pub fn heard_ms(&self, now: Now, node: u64) -> Option<u64> {
+        let heard = self.others.get(&node)?.heard?.ms;
+        Some(now.ms.saturating_sub(self.awake(now).saturating_sub(heard)))
     }
 
     /// The name of the node's log, as it was introduced.
@@ -220,7 +241,13 @@ impl Engine {
     pub(super) fn peer_up(&mut self, now: Now, link: u64, ring: usize, hello: Hello) {
         let (node, me) = (hello.node, self.me());
         let ms = self.peers.awake(now);
-        let Some(peer) = self.peers.others.get_mut(&node) else { return };
+        let Some(peer) = self.peers.others.get_mut(&node) else {
+            // Of a configuration that this node is about to hear of.
+            if self.peers.strangers.len() < MAX_STRANGERS {
+                self.peers.strangers.insert((node, ring), (link, hello));
+            }
+            return;
+        };
         let run = |hello: &Hello| (hello.incarnation, hello.store.clone());
         let same_run = peer.hello.as_ref().map(run) == Some(run(&hello));
         let second = same_run && peer.links.iter().any(|link| link.session.is_some());
@@ -237,7 +264,11 @@ impl Engine {
         (peer.snapshot_sent, peer.proposed) = (None, None);
         let (last, commit, known) = (hello.last, hello.commit, hello.known.get(&me).cloned());
         let (version, began) = (hello.config_version, (hello.voters.clone(), hello.learners.clone()));
+        let forced = hello.forced;
         peer.hello = Some(hello);
+        if self.left_behind(now, node, forced) {
+            return;
+        }
         self.bring_up_to_date(node, version);
         if self.blank && last > 0 {
             self.adopt_formation(now, began);
@@ -417,6 +448,7 @@ impl Engine {
                 (1, _) => "one of them must return".to_owned(),
                 (lack, _) => format!("{lack} of them must return"),
             };
+            let remedy = self.pair_reason(now).unwrap_or(remedy);
             return Some(format!("{votes} of {expected} votes, {needed} needed: {}; {remedy}", what.join(", ")));
         }
         let leaderless = self.leaderless_since.is_some_and(|since| now.ms >= since + 2 * self.token_ms);

@@ -23,6 +23,9 @@ impl Engine {
                 self.in_flight = Some(InFlight::Emptied);
                 return Ok(Some(Write::StartOver { log: header() }));
             }
+            if let Some(write) = self.forced_write()? {
+                return Ok(Some(write));
+            }
             self.propose(now);
             if let Some(write) = self.shorten()? {
                 self.in_flight = Some(InFlight::Shortened);
@@ -108,7 +111,7 @@ impl Engine {
     }
 
     /// A new log that begins with `snapshot`.
-    fn replace(&mut self, snapshot: &Snapshot, entries: &[Entry]) -> anyhow::Result<Write> {
+    pub(super) fn replace(&mut self, snapshot: &Snapshot, entries: &[Entry]) -> anyhow::Result<Write> {
         self.batch = 1;
         let mut log = header();
         encode_batch(self.batch, self.raw.store().hard_state(), entries, &mut log)?;
@@ -144,7 +147,7 @@ impl Engine {
         Ok(Some(write))
     }
 
-    fn snapshot(&self) -> anyhow::Result<Snapshot> {
+    pub(super) fn snapshot(&self) -> anyhow::Result<Snapshot> {
         let index = self.applied();
         let mut snapshot = Snapshot { data: self.state.encode()?.into(), ..Snapshot::default() };
         let metadata = snapshot.mut_metadata();

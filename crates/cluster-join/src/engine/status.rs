@@ -35,7 +35,14 @@ impl Engine {
             members: self.conf.nodes.iter().map(|node| self.member(now, node.id, reason.is_none())).collect(),
             reason,
             counters: BTreeMap::from([("messages-malformed".to_owned(), self.malformed)]),
-            notes: [self.lease_notes(), self.fence_notes(now), self.membership_notes(now), self.link_notes()].concat(),
+            notes: [
+                self.lease_notes(),
+                self.fence_notes(now),
+                self.pair_notes(now),
+                self.membership_notes(now),
+                self.link_notes(),
+            ]
+            .concat(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Whose log a state directory holds.
 
 use cluster_conf::Conf;
+use nines_proto::ctl::FenceEnd;
 use serde::{Deserialize, Serialize};
 
 /// `STATE/identity`: written when the directory is first used, and with a higher incarnation at
@@ -38,7 +39,9 @@ pub struct Forced {
     /// The one that was off, and which run of it.
     pub peer: u64,
     pub incarnation: u64,
-    /// How that was known.
+    /// How that was known, and the same for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end: Option<FenceEnd>,
     pub how: String,
     /// Who asked for it.
     pub who: String,

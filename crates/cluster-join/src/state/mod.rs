@@ -10,10 +10,11 @@ pub mod keys;
 
 use std::collections::BTreeMap;
 
-use nines_proto::ctl::{ErrorKind, FenceTested, KeyOwner, Mode, Value};
+use nines_proto::ctl::{ErrorKind, FenceEnd, FenceTested, KeyOwner, Mode, Value};
 use serde::{Deserialize, Serialize};
 
 use crate::lock::{Asked, CallId, Decided, Owner, Refusal, Table};
+use crate::log::Forced;
 use audit::Audit;
 use configured::{Configured, Leave, Proposed, Stored};
 use fence::{Ended, Fencing, Hold, News, Results};
@@ -40,6 +41,8 @@ pub enum Command {
     Configured { conf: Box<Proposed>, time: u64 },
     /// Who votes changes, in the same entry: what to remember of it, each with its node.
     Voters { changes: Vec<(String, u64)>, who: String, time: u64 },
+    /// A node of a pair went on alone, since this run of the other one is certainly over.
+    Forced { forced: Box<Forced>, time: u64 },
 }
 
 /// What a client's call does to locks and keys.
@@ -201,6 +204,9 @@ pub struct State {
     pub fencing: Fencing,
     #[serde(default)]
     pub configured: Configured,
+    /// How often a node of a pair went on alone, and which one last.
+    #[serde(default)]
+    pub forced: (u64, u64),
 }
 
 /// What applying a command means for the node that looks on.
@@ -220,6 +226,8 @@ pub enum Effect {
     Left {
         node: u64,
     },
+    /// A node of a pair went on alone.
+    Forced,
     /// Another configuration is in force.
     Configured {
         version: u32,
@@ -304,6 +312,7 @@ impl State {
                     self.audit.record(time, &kind, &subject, &who, "");
                 }
             }
+            Command::Forced { forced, time } => self.went_on_alone(&forced, time, &mut decided, effects),
             Command::FenceAsked { node, name, incarnation, who, why, time } => {
                 let mut results = Results { decided: &mut decided, effects };
                 self.fence_asked(node, &name, incarnation, &who, &why, time, &mut results);
@@ -317,6 +326,20 @@ impl State {
             }
         }
         effects.extend(decided.into_iter().map(Effect::Decided));
+    }
+
+    fn went_on_alone(&mut self, forced: &Forced, time: u64, decided: &mut Vec<Decided>, effects: &mut Vec<Effect>) {
+        if forced.epoch <= self.forced.0 {
+            return;
+        }
+        self.forced = (forced.epoch, forced.node);
+        let (name, peer) = (self.name_of(forced.node), self.name_of(forced.peer));
+        let why = format!("{peer} (incarnation {}) is off: {}", forced.incarnation, forced.how);
+        self.audit.record(time, "forced", &name, &forced.who, &why);
+        let end = forced.end.clone().unwrap_or(FenceEnd::Acknowledged { who: forced.who.clone() });
+        let (node, run, who, how) = (forced.peer, forced.incarnation, &forced.who, &forced.how);
+        self.confirmed_outside(node, &peer, run, end, who, how, time, decided, effects);
+        effects.push(Effect::Forced);
     }
 
     #[allow(clippy::too_many_arguments)] // the fields of one command

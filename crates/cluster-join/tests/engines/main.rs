@@ -2,4 +2,5 @@
 //! of which one goes on alone.
 
 mod growth;
+mod pair;
 mod world;

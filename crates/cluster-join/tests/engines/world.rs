@@ -37,6 +37,7 @@ pub struct World {
     next_call: u64,
     pub jobs: Vec<(u64, fence::Job)>,
     stored: Vec<(u64, u32)>,
+    reconnect: Vec<u64>,
     /// Hosts whose disk does not take a new cluster.conf.
     pub full: BTreeSet<u64>,
 }
@@ -71,6 +72,7 @@ impl World {
             next_call: 1,
             jobs: Vec::new(),
             stored: Vec::new(),
+            reconnect: Vec::new(),
             full: BTreeSet::new(),
         };
         for id in ids {
@@ -132,6 +134,10 @@ impl World {
     /// The daemon ends, the host goes on.
     pub fn end(&mut self, id: u64) {
         self.hosts.get_mut(&id).unwrap().engine = None;
+        self.hang_up(id);
+    }
+
+    fn hang_up(&mut self, id: u64) {
         for pair in self.links.keys().filter(|(a, b)| *a == id || *b == id).copied().collect::<Vec<_>>() {
             self.unlink(pair);
         }
@@ -222,6 +228,7 @@ impl World {
                     }
                     Action::Wire(nodes) => host.wired = nodes,
                     Action::Fence(job) => self.jobs.push((id, job)),
+                    Action::Reconnect => self.reconnect.push(id),
                     Action::Stop => host.stop_at = host.stop_at.or(Some(0)),
                     Action::Exit(why) => host.exit = Some(why),
                     _ => {}
@@ -245,6 +252,9 @@ impl World {
             self.links.keys().filter(|(from, to)| !self.hosts[from].wired.contains(to)).copied().collect();
         for pair in gone {
             self.unlink(pair);
+        }
+        for id in std::mem::take(&mut self.reconnect) {
+            self.hang_up(id);
         }
         self.connect();
         for (id, version) in std::mem::take(&mut self.stored) {
@@ -276,6 +286,16 @@ impl World {
             }
             self.pass();
         }
+        for id in self.running() {
+            self.answers.clear();
+            let call = self.ask(id, Request::Status);
+            if let Some(Ok(Value::Status(status))) = self.answered(id, call) {
+                let roles: Vec<_> =
+                    status.members.iter().map(|member| (member.id, member.state, member.role)).collect();
+                println!("node {id}: {:?} {:?} {:?} {roles:?}", status.reason, status.leader, status.notes);
+            }
+        }
+        println!("refused: {:?}", self.refused);
         for (id, host) in &self.hosts {
             println!("node {id}: {:#?}", host.lines.iter().rev().take(6).collect::<Vec<_>>());
         }
