@@ -66,16 +66,7 @@ impl Cluster {
     }
 
     pub fn start(&mut self, node: u64) {
-        let identity = Identity {
-            format: Identity::FORMAT,
-            cluster: self.conf.name.clone(),
-            node,
-            voters: self.conf.voters(),
-            learners: vec![],
-            store: format!("s{node}"),
-            incarnation: 1,
-            catching_up: false,
-        };
+        let identity = Identity { incarnation: 1, ..Identity::new(&self.conf, node, format!("s{node}")) };
         let loaded = Loaded { snapshot: None, log: recover(&header()).unwrap() };
         let engine = Engine::new(self.conf.clone(), identity, format!("boot{node}"), loaded, node, self.now()).unwrap();
         self.engines.insert(node, engine);
