@@ -70,6 +70,7 @@ impl Disk {
             Write::Replace { index, snapshot, .. } => {
                 if random.one_in(2) {
                     self.snapshot = Some((*index, snapshot.clone()));
+                    self.last = self.last.max(*index);
                 }
             }
         }
@@ -93,6 +94,11 @@ impl Disk {
     pub fn load(&mut self) -> anyhow::Result<Loaded> {
         let log = recover(&self.log)?;
         self.log.truncate(log.length);
+        // A write that the crash did not shorten is as good as one that was finished.
+        if log.hard_state.term >= self.term {
+            (self.term, self.vote) = (log.hard_state.term, log.hard_state.vote);
+        }
+        self.last = self.last.max(log.entries.last().map_or(0, |entry| entry.index));
         let snapshot = self.snapshot.as_ref().map(|(_, bytes)| decode_snapshot(bytes)).transpose()?;
         Ok(Loaded { snapshot, log })
     }

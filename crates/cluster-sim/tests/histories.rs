@@ -35,7 +35,7 @@ fn one_node_that_crashes_keeps_its_promises() {
 
 #[test]
 fn a_network_that_only_reorders_loses_nothing() {
-    run(4000..1015, 3, Faults { duplicate: true, reorder: true, sessions: true, ..Faults::NONE });
+    run(4000..4005, 3, Faults { duplicate: true, reorder: true, sessions: true, ..Faults::NONE });
 }
 
 #[test]
@@ -66,4 +66,9 @@ fn kept(seed: u64) {
 #[test]
 fn a_node_that_lost_its_log_is_not_taken_for_its_former_run() {
     kept(100);
+}
+
+#[test]
+fn a_new_run_is_not_told_what_the_former_one_asked_for() {
+    kept(1590);
 }

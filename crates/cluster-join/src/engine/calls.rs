@@ -118,10 +118,6 @@ impl Calls {
     pub fn is_idle(&self) -> bool {
         self.unapplied.is_empty() && self.waiting.is_empty()
     }
-
-    pub fn next_deadline(&self) -> Option<u64> {
-        self.waiting.values().filter_map(|call| call.deadline).min()
-    }
 }
 
 /// What the request is about, where it is about a resource.

@@ -329,10 +329,12 @@ impl Engine {
         std::mem::take(&mut self.out)
     }
 
-    /// When the engine wants a [`Event::Tick`] at the latest.
+    /// When the engine wants a [`Event::Tick`] at the latest. Calls are looked at with every tick
+    /// and no sooner: one whose time has passed and that cannot be undone must not keep the daemon
+    /// busy.
     #[must_use]
     pub fn deadline_ms(&self) -> u64 {
-        self.calls.next_deadline().map_or(self.next_tick, |deadline| deadline.min(self.next_tick))
+        self.next_tick
     }
 
     /// Whether this node leads, and so would be missed when it stops.

@@ -148,6 +148,13 @@ impl Fencing {
         self.pending.values().chain(&self.history).find(|operation| operation.waiting.contains(&call))
     }
 
+    /// A new run of `node` numbers its calls anew: nobody waits for those of the former one.
+    pub(super) fn forget_calls(&mut self, node: u64) {
+        for operation in self.pending.values_mut().chain(&mut self.history) {
+            operation.waiting.retain(|call| call.node != node);
+        }
+    }
+
     fn begin(&mut self, operation: Operation) -> u64 {
         self.last += 1;
         let number = self.last;

@@ -380,6 +380,7 @@ impl State {
             self.keys.forget_results(node);
             // Whoever asked for these is gone.
             decided.retain(|decided| decided.call.node != node);
+            self.fencing.forget_calls(node);
         }
         let record = MemberRecord {
             present: true,
