@@ -43,8 +43,13 @@ witness() {
 }
 quorate() { await "$1" 60 cluster-stat; }
 # whole NODE: it sees everybody as a member.
-whole() { await "$1" 60 'cluster-stat --json | jq -e "all(.members[]; .state == \"member\")"'; }
+whole() { await "$1" 60 'cluster-stat --json >/run/whole && ! grep -qE "\"state\":\"(lost|absent|left|fenced|held)\"" /run/whole'; }
 
+# hold NODE NAME: that host keeps the lock NAME.
+hold() {
+    on "$1" "setsid clvm-lock $2 -- sleep 1000 >/dev/null 2>&1 </dev/null &
+        until cluster-stat locks | grep -q '^$2	granted'; do :; done"
+}
 # waiter NODE NAME: wait there for the lock NAME, and note the moment it is had.
 waiter() {
     (on "$1" "clvm-lock $2 -- true" && now >"$tmp/$2.had") >"$tmp/$2.log" 2>&1 &
@@ -64,7 +69,7 @@ device='<fence><method name="power"><device name="switch" plug="%s"/></method></
 } | configure
 member node1 && member node2
 whole node1
-on node2 'setsid clvm-lock first -- sleep 1000 >/dev/null 2>&1 </dev/null & until cluster-stat locks | grep -q "^first	granted"; do :; done'
+hold node2 first
 waiter node1 first
 cut=$(now)
 "$LAB" kill node2
@@ -79,3 +84,71 @@ on node1 'cluster-fence history' | grep -q node2 || fail 'no history of it'
 "$LAB" wait node2 ready 2>/dev/null || "$LAB" start node2
 member node2
 whole node1
+for node in node1 node2; do stop "$node" cluster-join; done
+
+# Two hosts that reset themselves, two networks, and a witness.
+{
+    echo '<watchdog device="/dev/watchdog" timeout="5"/><clusternodes>'
+    for node in 1 2; do
+        echo "<clusternode name=\"node$node\" nodeid=\"$node\"><altname name=\"192.168.100.$node\"/></clusternode>"
+    done
+    echo '<clusternode name="10.0.0.254" nodeid="3" witness="1"><altname name="192.168.100.254"/></clusternode>'
+    echo '</clusternodes>'
+} | configure
+"$lab_bin/cluster-conf" check "$tmp/cluster.conf" >"$tmp/check" || fail "check: $(cat "$tmp/check")"
+bound=$(sed -n 's/.*is reset after at most \([0-9.]*\) s.*/\1/p' "$tmp/check" | head -n 1)
+[ -n "$bound" ] || fail "no bound: $(cat "$tmp/check")"
+witness
+for node in node1 node2; do
+    on "$node" 'modprobe xen_wdt timeout=5'
+    member "$node"
+done
+whole node1
+
+# An outage of everything that nobody is hurt by: nothing is held, so nobody is reset.
+for node in node1 node2; do "$LAB" cut "$node" eth0 && "$LAB" cut "$node" eth1; done
+deadline=$(($(now) + ${OUTAGE_SECONDS:-30} * 1000000000))
+wait_for 20 on node1 'cluster-stat --json | grep -q "\"quorate\":false"'
+while [ "$(now)" -lt "$deadline" ]; do
+    "$LAB" wait node1 off --timeout 2 && fail 'node1 was reset in an outage and held nothing'
+    "$LAB" status | grep -q 'off' && fail "a host was reset in an outage: $("$LAB" status)"
+done
+for node in node1 node2; do "$LAB" join "$node" eth0 && "$LAB" join "$node" eth1; done
+whole node1
+whole node2
+
+# One network gone is no loss.
+hold node2 kept
+"$LAB" cut node2 eth1
+"$LAB" wait node2 off --timeout 10 && fail 'node2 was reset with one network left'
+on node1 'cluster-stat --json | grep -q "\"state\":\"lost\""' && fail 'node2 is lost with one network left'
+"$LAB" join node2 eth1
+
+# Both gone, and the host is well: it resets itself before anybody gets what it held.
+waiter node1 kept
+isolated=$(now)
+"$LAB" cut node2 eth1 && "$LAB" cut node2 eth0
+("$LAB" wait node2 off --timeout 60 && now >"$tmp/off") &
+had 60 kept
+wait_for 5 test -s "$tmp/off"
+off=$((($(cat "$tmp/off") - isolated) / 1000000))
+took=$((($(cat "$tmp/kept.had") - isolated) / 1000000))
+echo "isolated: reset after $off ms, what it held granted elsewhere after $took ms, bound $bound s" >&2
+[ "$off" -lt "$took" ] || fail "granted after $took ms, reset after $off ms"
+[ "$took" -le 12000 ] || [ -n "${FENCE_LIMIT_MS-}" ] || fail "took $took ms"
+"$LAB" join node2 eth1 && "$LAB" join node2 eth0
+"$LAB" start node2
+on node2 'test -s /var/lib/cluster/reset' || fail 'nothing on disk about the reset'
+on node2 'modprobe xen_wdt timeout=5'
+member node2
+whole node1
+
+# Its power is cut: the same bound.
+hold node2 gone
+waiter node1 gone
+cut=$(now)
+"$LAB" kill node2
+had 60 gone
+took=$((($(cat "$tmp/gone.had") - cut) / 1000000))
+echo "power cut to lock granted elsewhere by the watchdog's bound: $took ms, bound $bound s" >&2
+[ "$took" -le 12000 ] || [ -n "${FENCE_LIMIT_MS-}" ] || fail "took $took ms"
