@@ -53,6 +53,20 @@ done
 printf 'see Membership state: Cluster-Member\ntype \003\nends SIGINT\n' >"$tmp/script"
 "$watch" "$tmp/script" cluster-stat --watch --socket "$socket" status
 
+# A decision shows at once, however seldom one looks without it.
+join "$last"
+quorate "$last"
+cat >"$tmp/script" <<STEPS
+see $net.$last
+gone   X 
+run kill -KILL $(daemon "$last")
+see   X 
+type q
+ends 0
+STEPS
+"$watch" "$tmp/script" cluster-stat --watch=3600 --socket "$socket" nodes
+wait "$(daemon "$last")" 2>/dev/null || :
+
 # In a pipe: what there is, then a line a change; the daemon's own end is one, and it is waited for.
 start changes cluster-stat --watch=0.2 --socket "$socket"
 seen() { wait_for 15 grep -q "$1" "$tmp/changes"; }

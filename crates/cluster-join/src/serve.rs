@@ -254,7 +254,7 @@ impl Daemon {
             self.wakeup.clear();
             for arrival in self.arrivals.try_iter() {
                 let event = match arrival {
-                    Arrival::Up { link, ring, hello } => Event::PeerUp { link, ring, hello },
+                    Arrival::Up { link, ring, hello } => Event::PeerUp { link, ring, hello: *hello },
                     Arrival::Down { link, node } => Event::PeerDown { link, node },
                     Arrival::Message { link, node, bytes } => Event::Message { link, node, bytes },
                 };

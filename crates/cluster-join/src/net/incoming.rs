@@ -144,7 +144,7 @@ fn serve(stream: TcpStream, from: SocketAddr, (ring, link, class): (usize, u64, 
         shared.waker.wake();
         sent
     };
-    if !arrived(Arrival::Up { link, ring, hello }) {
+    if !arrived(Arrival::Up { link, ring, hello: Box::new(hello) }) {
         return;
     }
     let end = loop {

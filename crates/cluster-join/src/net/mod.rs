@@ -42,7 +42,7 @@ pub enum Arrival {
     Up {
         link: u64,
         ring: usize,
-        hello: Hello,
+        hello: Box<Hello>,
     },
     Down {
         link: u64,

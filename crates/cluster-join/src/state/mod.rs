@@ -276,6 +276,8 @@ impl State {
                 {
                     (member.present, member.since) = (false, time);
                     self.locks.stop_waiting(node, time, &mut decided);
+                    let name = self.name_of(node);
+                    self.audit.record(time, "lost", &name, "leader", &format!("incarnation {incarnation} is silent"));
                     effects.push(Effect::Lost { node });
                 }
             }
@@ -374,7 +376,15 @@ impl State {
         // The watchdog of a daemon that ended runs on until another one of that boot closes it.
         let armed = !rebooted && known.is_some_and(|member| member.armed);
         let next_seq = known.filter(|_| !restarted).map_or(1, |member| member.next_seq);
+        let name = self.name_of(node);
+        let how = if restarted { "" } else { " is back" };
+        self.audit.record(time, "joined", &name, "leader", &format!("incarnation {incarnation}{how}"));
         if restarted {
+            let held = if rebooted { self.locks.owned_by(node) + self.keys.owned_by(node) } else { 0 };
+            if held > 0 {
+                let why = format!("{held} locks and keys of its former boot are free");
+                self.audit.record(time, "recovered", &name, "leader", &why);
+            }
             self.locks.returned(node, rebooted, time, decided);
             self.keys.drop_node(node, rebooted);
             self.keys.forget_results(node);

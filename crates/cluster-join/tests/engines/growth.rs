@@ -181,9 +181,9 @@ fn an_update_interrupted_at_any_point_is_there_or_not_and_never_half() {
             world.pass();
         }
         if after % 2 == 0 {
-            world.end(leader)
+            world.end(leader);
         } else {
-            world.crash(leader)
+            world.crash(leader);
         }
         world.wait(4);
         world.start(leader);
