@@ -9,7 +9,7 @@
 . "$(dirname -- "$0")/cluster/spaces.sh"
 requires cluster-history
 
-token=600
+token=1000
 all='1 2 3 4 5 6 7 8 9'
 conf 9
 spaces 9
