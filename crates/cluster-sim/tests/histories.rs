@@ -72,3 +72,8 @@ fn a_node_that_lost_its_log_is_not_taken_for_its_former_run() {
 fn a_new_run_is_not_told_what_the_former_one_asked_for() {
     kept(1590);
 }
+
+#[test]
+fn a_crash_between_a_snapshot_and_its_log_spoils_nothing() {
+    kept(2680);
+}

@@ -120,6 +120,11 @@ impl Engine {
 
     /// Rewrites the log shorter when it has become long.
     fn shorten(&mut self) -> anyhow::Result<Option<Write>> {
+        // A crash came between a snapshot and the log that begins with it.
+        if self.raw.mut_store().take_outdated() {
+            let snapshot = self.snapshot()?;
+            return Ok(Some(self.replace(&snapshot, &[])?));
+        }
         let (entries, bytes) = self.raw.store().size();
         let applied = self.applied();
         let first = self.raw.store().first_index()?;

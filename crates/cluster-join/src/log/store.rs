@@ -28,6 +28,8 @@ pub struct Store {
     snapshot: Option<Snapshot>,
     /// The library asked for a snapshot that there was not.
     wanted: Cell<bool>,
+    /// The log's file ends before the snapshot: nothing may be appended to it.
+    outdated: bool,
 }
 
 impl Store {
@@ -46,6 +48,7 @@ impl Store {
             bytes: 0,
             snapshot: None,
             wanted: Cell::new(false),
+            outdated: false,
         };
         let mut entries = log.entries;
         if let Some(snapshot) = &snapshot {
@@ -57,6 +60,7 @@ impl Store {
                 store.before = (first.index, first.term);
             } else {
                 if first != Some(index + 1) {
+                    store.outdated = !entries.is_empty();
                     entries.clear();
                 }
                 store.before = (index, term);
@@ -141,6 +145,11 @@ impl Store {
             self.bytes -= dropped.data.len();
         }
         self.before = (index, term);
+    }
+
+    /// Whether the log's file has to be written anew before anything is appended, once.
+    pub fn take_outdated(&mut self) -> bool {
+        std::mem::take(&mut self.outdated)
     }
 
     /// Whether a snapshot was asked for that [`Store::offer`] should provide.
