@@ -29,6 +29,9 @@ pub struct Hello {
     pub config_version: u32,
     pub node: u64,
     pub incarnation: u64,
+    /// How often this run began to greet anew: whoever has heard more does not believe less.
+    #[serde(default)]
+    pub greeting: u64,
     pub boot: String,
     pub store: String,
     /// What it has from before it joined, for people.
@@ -324,6 +327,7 @@ mod tests {
             config_version: 1,
             node: 1,
             incarnation: 1,
+            greeting: 1,
             boot: "b".into(),
             store: "s".into(),
             leftovers: vec![],

@@ -281,7 +281,7 @@ impl Engine {
     fn take_epoch(&mut self, epoch: u64, node: u64) {
         self.identity.forced = Forced { epoch, node, ..Forced::default() };
         self.out.push(Action::Identity(self.identity.clone()));
-        self.out.push(Action::Reconnect);
+        self.reconnect();
     }
 
     /// A node greets that went on without this one, or with one that did: what this node's log has

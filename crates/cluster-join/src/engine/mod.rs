@@ -170,6 +170,8 @@ pub struct Engine {
     /// The log has known this very run of the daemon.
     was_admitted: bool,
     stopping: bool,
+    /// How often this run began to greet anew.
+    greeting: u64,
     /// Messages of other nodes that none of this version sends.
     malformed: u64,
     log_length: LogLength,
@@ -271,6 +273,7 @@ impl Engine {
             blank,
             was_admitted: false,
             stopping: false,
+            greeting: 0,
             malformed: 0,
             log_length: LogLength::USUAL,
             out: Vec::new(),
@@ -307,9 +310,16 @@ impl Engine {
     }
 
     /// What this host has that only a member may have: it is not let in with a boot that the
-    /// cluster does not know before that is gone.
+    /// cluster does not know before that is gone. The others are to be greeted anew.
     pub fn set_leftovers(&mut self, leftovers: Vec<String>) {
         self.leftovers = leftovers;
+        self.greeting += 1;
+    }
+
+    /// What was said in the sessions there are is not so any more.
+    fn reconnect(&mut self) {
+        self.greeting += 1;
+        self.out.push(Action::Reconnect);
     }
 
     fn me(&self) -> u64 {
@@ -371,6 +381,7 @@ impl Engine {
             config_version: self.conf.version,
             node: self.me(),
             incarnation: self.identity.incarnation,
+            greeting: self.greeting,
             boot: self.boot.clone(),
             store: self.identity.store.clone(),
             leftovers: self.leftovers.clone(),
@@ -623,7 +634,7 @@ impl Engine {
         }
         self.identity.incarnation = incarnation + 1;
         self.out.push(Action::Identity(self.identity.clone()));
-        self.out.push(Action::Reconnect);
+        self.reconnect();
     }
 
     fn stop(&mut self) {

@@ -249,12 +249,19 @@ impl Engine {
             return;
         };
         let run = |hello: &Hello| (hello.incarnation, hello.store.clone());
-        let same_run = peer.hello.as_ref().map(run) == Some(run(&hello));
-        let second = same_run && peer.links.iter().any(|link| link.session.is_some());
-        if !same_run {
+        let same_run = peer.hello.as_ref().filter(|known| run(known) == run(&hello));
+        // The threads of two sessions may tell of them in another order than they opened.
+        if same_run.is_some_and(|known| known.greeting > hello.greeting) {
+            return;
+        }
+        let same = same_run.is_some_and(|known| known.greeting == hello.greeting);
+        if !same {
             peer.links.iter_mut().for_each(|link| link.session = None);
         }
-        let Some(slot) = peer.links.get_mut(ring) else { return };
+        let second = same && peer.links.iter().any(|link| link.session.is_some());
+        let Some(slot) = peer.links.get_mut(ring).filter(|slot| slot.session.is_none_or(|known| known <= link)) else {
+            return;
+        };
         (slot.session, slot.heard) = (Some(link), Some(ms));
         peer.heard = Some(Heard { ms, unix: now.unix });
         if second {

@@ -158,10 +158,11 @@ impl Outgoing {
 
     /// Opens a session with the main key, or with the others while nodes have different ones.
     fn dial(&self) -> anyhow::Result<Sender> {
+        let began = locked(&self.shared.sessions).began();
         let keys = locked(&self.shared.keys).clone();
         let mut first = None;
         for key in keys.keys() {
-            match self.dial_with(key) {
+            match self.dial_with(key, began) {
                 Ok(sender) => return Ok(sender),
                 Err(Failed { error, key: false }) => return Err(error),
                 Err(Failed { error, key: true }) => first = first.or(Some(error)),
@@ -170,7 +171,7 @@ impl Outgoing {
         Err(first.context("no key")?)
     }
 
-    fn dial_with(&self, key: &Key) -> Result<Sender, Failed> {
+    fn dial_with(&self, key: &Key, began: u64) -> Result<Sender, Failed> {
         let shared = &self.shared;
         let address = self.address;
         let stream = self.connect().with_context(|| format!("connect to {address}"))?;
@@ -184,10 +185,10 @@ impl Outgoing {
             error: anyhow::Error::new(error)
                 .context(format!("{address}: no session: is the key the same, and is it cluster-join that listens?")),
         })?;
-        Ok(self.opened(session, &ours)?)
+        Ok(self.opened(session, &ours, began)?)
     }
 
-    fn opened(&self, session: Session, ours: &Hello) -> anyhow::Result<Sender> {
+    fn opened(&self, session: Session, ours: &Hello, began: u64) -> anyhow::Result<Sender> {
         let address = self.address;
         let theirs = Hello::decode(&session.hello)?;
         if let Some(conflict) = ours.conflict(&theirs) {
@@ -196,7 +197,8 @@ impl Outgoing {
         let name = self.shared.name(theirs.node);
         ensure!(theirs.node == self.node, "{address}: refused: {name} answers there");
         let stream = session.sender.stream().try_clone()?;
-        locked(&self.shared.sessions).opened(self.id, self.node, &session.key, stream);
+        let valid = locked(&self.shared.sessions).opened(self.id, self.node, &session.key, stream, began);
+        ensure!(valid, "{address}: what this node says of itself or its key has just changed: once more");
         Ok(session.sender)
     }
 

@@ -16,6 +16,9 @@ pub struct Sessions {
     /// Ours to others, by the number of the thread that opened it.
     outgoing: BTreeMap<u64, Outgoing>,
     windows: BTreeMap<u64, Window>,
+    /// How often they were ended for others to follow. One that was still being opened then is as
+    /// old as those.
+    ended: u64,
 }
 
 #[derive(Debug)]
@@ -81,8 +84,18 @@ impl Sessions {
         current
     }
 
-    pub fn opened(&mut self, outlet: u64, node: u64, key: &Key, stream: TcpStream) {
-        self.outgoing.insert(outlet, Outgoing { node, key: key.clone(), stream });
+    /// What to tell [`Self::opened`]; to be asked before anything that the session says.
+    pub fn began(&self) -> u64 {
+        self.ended
+    }
+
+    /// Notes a session of ours; false when others were ended since it `began`, as this one is to be.
+    pub fn opened(&mut self, outlet: u64, node: u64, key: &Key, stream: TcpStream, began: u64) -> bool {
+        let valid = began == self.ended;
+        if valid {
+            self.outgoing.insert(outlet, Outgoing { node, key: key.clone(), stream });
+        }
+        valid
     }
 
     pub fn closed(&mut self, outlet: u64) {
@@ -94,7 +107,8 @@ impl Sessions {
         self.outgoing.values().any(|session| session.node == node)
     }
 
-    pub fn end_all(&self) {
+    pub fn end_all(&mut self) {
+        self.ended += 1;
         self.incoming.values().for_each(|session| end(&session.stream));
         self.outgoing.values().for_each(|session| end(&session.stream));
     }
@@ -109,12 +123,34 @@ impl Sessions {
 
     /// Ends what was opened with a key that is none any more, and what we opened with another
     /// than the main one: they open anew with that.
-    pub fn keep_keys(&self, keys: &Keyring) {
+    pub fn keep_keys(&mut self, keys: &Keyring) {
+        self.ended += 1;
         for session in self.incoming.values().filter(|session| !keys.keys().contains(&session.key)) {
             end(&session.stream);
         }
         for session in self.outgoing.values().filter(|session| !keys.is_main(&session.key)) {
             end(&session.stream);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    #[test]
+    fn a_session_that_was_being_opened_when_all_were_ended_does_not_count() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let key = Key::from_secret(b"s");
+        let mut sessions = Sessions::default();
+        let began = sessions.began();
+        sessions.end_all();
+        assert!(!sessions.opened(1, 2, &key, stream.try_clone().unwrap(), began));
+        assert!(!sessions.reaches(2));
+        let began = sessions.began();
+        assert!(sessions.opened(1, 2, &key, stream, began));
+        assert!(sessions.reaches(2));
     }
 }

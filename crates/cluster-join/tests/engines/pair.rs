@@ -140,7 +140,14 @@ fn a_node_that_starts_alone_goes_on_only_by_a_persons_word() {
 
 #[test]
 fn a_stale_node_that_starts_alone_gets_nowhere_and_follows_when_the_other_is_back() {
+    for late_ends in [false, true] {
+        stale_node_returns(late_ends);
+    }
+}
+
+fn stale_node_returns(late_ends: bool) {
     let mut world = pair(true);
+    world.late_ends = late_ends;
     world.crash(2);
     world.until("a fencing", |world| !world.jobs.is_empty());
     done(&mut world);
@@ -153,6 +160,7 @@ fn a_stale_node_that_starts_alone_gets_nowhere_and_follows_when_the_other_is_bac
     assert!(!world.status(2).quorate && world.jobs.is_empty());
     world.start(1);
     world.voters(&[1, 2]);
+    assert!(world.hosts[&2].lines.iter().any(|line| line.contains("log is dropped")));
     let found = world.call(2, Request::Get { key: "since".into(), stale: false }).unwrap();
     assert!(matches!(found, Value::Key { entry: Some(entry), .. } if entry.value == "alone"));
 }

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use cluster_conf::Conf;
 use cluster_join::engine::{Action, Caller, Engine, Event, LogLength, Now};
 use cluster_join::log::{Identity, Loaded, Write, decode_snapshot, header, recover};
+use cluster_join::peer::Hello;
 use nines_proto::ctl::{Call, ConfStored, Failure, MemberState, Request, Role, Status, Value};
 
 /// A host: what is on its disk, which boot it is in, and its daemon if that runs.
@@ -30,6 +31,10 @@ pub struct World {
     /// The session from the first to the second.
     links: BTreeMap<(u64, u64), u64>,
     next_link: u64,
+    /// How each session was opened.
+    greetings: BTreeMap<u64, Hello>,
+    /// Who hears that a session was closed and replaced hears of the new one first.
+    pub late_ends: bool,
     cut: BTreeSet<(u64, u64)>,
     /// Why a session was refused, by who refused whom.
     pub refused: BTreeMap<(u64, u64), String>,
@@ -66,6 +71,8 @@ impl World {
             wire: VecDeque::new(),
             links: BTreeMap::new(),
             next_link: 1,
+            greetings: BTreeMap::new(),
+            late_ends: false,
             cut: BTreeSet::new(),
             refused: BTreeMap::new(),
             answers: BTreeMap::new(),
@@ -179,13 +186,15 @@ impl World {
 
     fn connect(&mut self) {
         let up = self.running();
+        // Greetings cross.
+        let hellos: BTreeMap<u64, Hello> = up.iter().map(|id| (*id, self.engine(*id).hello())).collect();
         for from in &up {
             for to in self.hosts[from].wired.clone() {
                 let pair = (*from, to);
                 if !up.contains(&to) || self.links.contains_key(&pair) || self.cut.contains(&pair) {
                     continue;
                 }
-                let (ours, theirs) = (self.engine(*from).hello(), self.engine(to).hello());
+                let (ours, theirs) = (hellos[from].clone(), self.engine(to).hello());
                 if let Some(why) = theirs.conflict(&ours) {
                     self.refused.insert((to, *from), why);
                     continue;
@@ -197,6 +206,7 @@ impl World {
                 let link = self.next_link;
                 self.next_link += 1;
                 self.links.insert(pair, link);
+                self.greetings.insert(link, ours.clone());
                 self.step(to, Event::PeerUp { link, ring: 0, hello: ours });
             }
         }
@@ -253,10 +263,21 @@ impl World {
         for pair in gone {
             self.unlink(pair);
         }
+        let mut ended = Vec::new();
         for id in std::mem::take(&mut self.reconnect) {
-            self.hang_up(id);
+            if self.late_ends {
+                ended.extend(self.links.extract_if(.., |(from, to), _| *from == id || *to == id));
+            } else {
+                self.hang_up(id);
+            }
         }
         self.connect();
+        for ((from, to), link) in ended {
+            self.wire.retain(|(_, _, other, _)| *other != link);
+            let hello = self.greetings[&link].clone();
+            self.step(to, Event::PeerUp { link, ring: 0, hello });
+            self.step(to, Event::PeerDown { link, node: from });
+        }
         for (id, version) in std::mem::take(&mut self.stored) {
             let result =
                 if self.full.contains(&id) { Err("no space left on device".into()) } else { Ok(String::new()) };
