@@ -8,8 +8,10 @@ pub mod diff;
 pub mod edit;
 pub mod fence;
 pub mod schema;
+pub mod secret;
 
 pub use bound::Bound;
 pub use conf::{ClusterNode, Conf, ConfError, MAX_FILE, MAX_NODES, MAX_VOTERS};
 pub use edit::{hash, without};
 pub use fence::{Device, FenceDaemon, Method, Watchdog};
+pub use secret::without_secrets;

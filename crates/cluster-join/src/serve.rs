@@ -80,8 +80,7 @@ struct Daemon {
     hello_at: u64,
     agents: Agents,
     realtime: bool,
-    /// The watchdog of cluster.conf, and the one that is open.
-    guard_of: Option<(PathBuf, Duration)>,
+    /// The one that is open.
     watchdog: Option<Guard>,
     leftovers: Receiver<Vec<String>>,
     /// For the threads beside the net's.
@@ -190,7 +189,6 @@ impl Daemon {
         let (token, hello, run) = (conf.token, engine.hello(), random()?);
         let setup = Setup { keys, token, hello, counters: Arc::clone(&counters), realtime, run };
         let (net, arrivals, wakeup) = Net::start(places, setup)?;
-        let guard_of = conf.watchdog.as_ref().map(|watchdog| (PathBuf::from(&watchdog.device), watchdog.timeout));
         let agents = Agents::new(waker);
         Ok(Self {
             engine,
@@ -206,7 +204,6 @@ impl Daemon {
             hello_at: now.ms,
             agents,
             realtime,
-            guard_of,
             watchdog: None,
             leftovers,
             helped,
@@ -363,8 +360,12 @@ impl Daemon {
     fn watchdog(&mut self, order: Watchdog) -> bool {
         match order {
             Watchdog::Arm { until_ms } => {
-                let result = match &self.guard_of {
-                    Some((path, timeout)) => Guard::arm(path, *timeout, self.clock, until_ms, self.realtime),
+                // The one of the configuration in force, by which the others reckon.
+                let result = match self.engine.watchdog() {
+                    Some(watchdog) => {
+                        let path = Path::new(&watchdog.device);
+                        Guard::arm(path, watchdog.timeout, self.clock, until_ms, self.realtime)
+                    }
                     None => Err(anyhow::anyhow!("cluster.conf has no <watchdog>")),
                 };
                 let now = self.now();

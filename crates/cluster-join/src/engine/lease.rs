@@ -265,6 +265,24 @@ impl Engine {
         self.watch_idle(now);
     }
 
+    /// The watchdog of the configuration in force.
+    #[must_use]
+    pub fn watchdog(&self) -> Option<&cluster_conf::Watchdog> {
+        self.conf.watchdog.as_ref()
+    }
+
+    /// The configuration in force has another watchdog than the one before. As far as the log knew
+    /// the former one is not armed here, but it may have been on the way to be: then nothing is
+    /// granted yet. One that the log has as armed is not closed, whatever was heard.
+    pub(super) fn watchdog_changed(&mut self, now: Now) {
+        let known = self.state.members.get(&self.me()).is_some_and(|member| member.armed);
+        if self.leases.guard == Guard::Armed && !known && self.has_lease(now) {
+            self.leases.guard = Guard::Idle;
+            self.out.push(Action::Watchdog(Watchdog::Disarm));
+            self.arm(now);
+        }
+    }
+
     fn arm(&mut self, now: Now) {
         let Some(watchdog) = &self.conf.watchdog else { return };
         let grace = ms(watchdog.quorum_grace);

@@ -1,7 +1,7 @@
 //! The configuration on this node: what is in force, what is on the disk, and the calls that ask
 //! for it, change it, or take this node out of it.
 
-use cluster_conf::{Conf, hash, without};
+use cluster_conf::{Conf, hash, without, without_secrets};
 use nines_proto::ctl::{ConfEntry, ConfStored, ErrorKind, Failure, Note, Request, Value, utc};
 
 use super::{Action, Caller, Engine, Now};
@@ -77,7 +77,12 @@ fn entry(conf: &Configuration, with_text: bool) -> ConfEntry {
 impl Engine {
     pub(super) fn conf_call(&mut self, now: Now, caller: &Caller, id: u64, request: &Request) {
         let result = match request {
-            Request::Conf { version } => self.conf_entry(*version),
+            Request::Conf { version } => self.conf_entry(*version).map(|mut entry| {
+                if !caller.may_steer {
+                    entry.text = entry.text.as_deref().and_then(without_secrets);
+                }
+                Value::Conf(entry)
+            }),
             Request::ConfHistory => {
                 let history = self.state.configured.history();
                 Ok(Value::ConfHistory(history.map(|conf| entry(conf, false)).collect()))
@@ -103,15 +108,15 @@ impl Engine {
         self.answer(caller.connection, id, result.map_err(failure));
     }
 
-    fn conf_entry(&self, version: Option<u32>) -> Result<Value, (ErrorKind, String)> {
+    fn conf_entry(&self, version: Option<u32>) -> Result<ConfEntry, (ErrorKind, String)> {
         let configured = &self.state.configured;
         let Some(current) = configured.current() else {
             return Err((ErrorKind::Unknown, "no configuration is committed yet".into()));
         };
-        let Some(version) = version else { return Ok(Value::Conf(entry(current, true))) };
+        let Some(version) = version else { return Ok(entry(current, true)) };
         let found = configured.history().find(|conf| conf.version == version);
         let kept: Vec<String> = configured.history().map(|conf| conf.version.to_string()).collect();
-        found.map(|conf| Value::Conf(entry(conf, true))).ok_or_else(|| {
+        found.map(|conf| entry(conf, true)).ok_or_else(|| {
             (ErrorKind::Unknown, format!("version {version} is not kept; there are {}", kept.join(", ")))
         })
     }
@@ -233,7 +238,11 @@ impl Engine {
             self.log(format!("configuration {version} is in force"));
         }
         self.token_ms = u64::try_from(conf.token.as_millis()).unwrap_or(self.token_ms);
+        let watchdog_changed = self.conf.watchdog != conf.watchdog;
         self.conf = conf;
+        if watchdog_changed {
+            self.watchdog_changed(now);
+        }
         self.set_priority();
         self.membership.removed = match (self.conf.node(self.me()), self.membership.removed) {
             (Some(_), _) => None,

@@ -2,6 +2,7 @@
 //! disks it is, and which logs belong to nodes that were removed.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use cluster_conf::{Conf, hash};
 use nines_proto::ctl::{ErrorKind, Value, utc};
@@ -23,7 +24,36 @@ pub struct Proposed {
     pub text: String,
     /// By id. No map: a key in JSON is a string, which a command cannot carry.
     pub nodes: Vec<(u64, NodeFacts)>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watchdog: Option<WatchdogFacts>,
     pub who: String,
+}
+
+/// What says when a host whose watchdog is armed has certainly been reset.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WatchdogFacts {
+    pub device: String,
+    pub timeout_ms: u64,
+    pub grace_ms: u64,
+    pub lease_ms: u64,
+}
+
+impl WatchdogFacts {
+    fn of(conf: &Conf) -> Option<Self> {
+        let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        let watchdog = conf.watchdog.as_ref()?;
+        let (timeout_ms, grace_ms) = (ms(watchdog.timeout), ms(watchdog.quorum_grace));
+        Some(Self { device: watchdog.device.clone(), timeout_ms, grace_ms, lease_ms: ms(conf.token) })
+    }
+
+    /// Whether hosts that were armed under these and do not know of `next` do what the others
+    /// expect under `next`.
+    fn allows(&self, next: Option<&Self>) -> bool {
+        next.is_some_and(|next| {
+            let same = |facts: &Self| (facts.device.clone(), facts.timeout_ms, facts.grace_ms);
+            same(self) == same(next) && self.lease_ms <= next.lease_ms
+        })
+    }
 }
 
 impl Proposed {
@@ -33,7 +63,8 @@ impl Proposed {
             .nodes
             .iter()
             .map(|node| (node.id, NodeFacts { name: node.name.clone(), votes: node.votes, witness: node.witness }));
-        Self { version: conf.version, text: conf.text.clone(), nodes: facts.collect(), who: who.into() }
+        let (text, watchdog) = (conf.text.clone(), WatchdogFacts::of(conf));
+        Self { version: conf.version, text, nodes: facts.collect(), watchdog, who: who.into() }
     }
 }
 
@@ -79,6 +110,8 @@ pub struct Configured {
     history: VecDeque<Configuration>,
     /// Of the newest.
     nodes: BTreeMap<u64, NodeFacts>,
+    #[serde(default)]
+    watchdog: Option<WatchdogFacts>,
     stored: BTreeMap<u64, Stored>,
     /// By the log's name.
     removed: BTreeMap<String, Removed>,
@@ -153,7 +186,7 @@ impl State {
         leaving: Option<u64>,
         effects: &mut Vec<Effect>,
     ) -> Result<Value, Refusal> {
-        let Proposed { version, text, nodes, who } = conf;
+        let Proposed { version, text, nodes, watchdog, who } = conf;
         let nodes: BTreeMap<u64, NodeFacts> = nodes.into_iter().collect();
         if let Some(current) = self.configured.current().filter(|current| current.version >= version) {
             let message = format!(
@@ -173,6 +206,18 @@ impl State {
                 let message = format!(
                     "version {version} lacks {name}, which holds {}: `cluster-leave --remove' there, or fence it first",
                     few(&held)
+                );
+                return Err(Refusal::new(ErrorKind::Busy, message));
+            }
+        }
+        if self.configured.watchdog.as_ref().is_some_and(|known| !known.allows(watchdog.as_ref())) {
+            let armed = self.members.iter().filter(|(_, member)| member.armed);
+            let armed: Vec<String> = armed.map(|(id, _)| self.name_of(*id)).collect();
+            if !armed.is_empty() {
+                let message = format!(
+                    "version {version} changes the <watchdog>, or shortens the token, while the watchdog of {} is \
+                     armed: have everything there give back its locks and keys, and try again ten seconds later",
+                    few(&armed)
                 );
                 return Err(Refusal::new(ErrorKind::Busy, message));
             }
@@ -197,7 +242,7 @@ impl State {
             let Some(oldest) = oldest.map(|(store, _)| store.clone()) else { break };
             self.configured.removed.remove(&oldest);
         }
-        self.configured.nodes = nodes;
+        (self.configured.nodes, self.configured.watchdog) = (nodes, watchdog);
         self.configured.history.push_back(Configuration { version, text, hash, who, time });
         if self.configured.history.len() > KEPT {
             self.configured.history.pop_front();
@@ -363,6 +408,30 @@ mod tests {
         let refusal = call(&mut state, 1, Op::Configure { conf: Box::new(conf(2, &[1, 2])) }).unwrap_err();
         assert!(refusal.message.contains("n3, which holds the lock r"), "{}", refusal.message);
         assert_eq!(state.configured.current().map(|conf| conf.version), Some(1));
+    }
+
+    #[test]
+    fn a_watchdog_is_not_changed_while_it_is_armed() {
+        let mut state = formed();
+        let facts = |timeout_ms, lease_ms| {
+            Some(WatchdogFacts { device: "/dev/watchdog".into(), timeout_ms, grace_ms: 0, lease_ms })
+        };
+        let update = |state: &mut State, version, watchdog| {
+            let conf = Proposed { watchdog, ..conf(version, &[1, 2, 3]) };
+            call(state, 1, Op::Configure { conf: Box::new(conf) })
+        };
+        let arm = |state: &mut State, armed| call(state, 3, Op::Armed { name: "n3".into(), armed }).unwrap();
+        update(&mut state, 2, facts(5000, 1000)).unwrap();
+        arm(&mut state, true);
+        for other in [None, facts(4000, 1000), facts(6000, 1000), facts(5000, 900)] {
+            let refusal = update(&mut state, 3, other).unwrap_err();
+            assert!(refusal.kind == ErrorKind::Busy && refusal.message.contains("the watchdog of n3 is armed"));
+        }
+        // What survivors then wait longer for changes nothing for who does not know.
+        update(&mut state, 3, facts(5000, 2000)).unwrap();
+        arm(&mut state, false);
+        update(&mut state, 4, facts(4000, 1000)).unwrap();
+        update(&mut state, 5, None).unwrap();
     }
 
     #[test]

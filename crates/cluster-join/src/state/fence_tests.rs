@@ -82,8 +82,10 @@ impl World {
         self.state.fencing.history().next_back().and_then(|operation| operation.end.clone())
     }
 
+    /// Without who came and went.
     fn audit(&self) -> Vec<String> {
-        self.state.audit.after(0).map(|record| record.kind.clone()).collect()
+        let kinds = self.state.audit.after(0).map(|record| record.kind.clone());
+        kinds.filter(|kind| !["joined", "lost"].contains(&kind.as_str())).collect()
     }
 }
 

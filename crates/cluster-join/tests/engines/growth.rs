@@ -221,6 +221,20 @@ fn what_cannot_be_a_successor_is_refused() {
 }
 
 #[test]
+fn who_may_only_look_is_not_told_how_fence_devices_are_opened() {
+    let devices = "<fencedevices><fencedevice name=\"p\" agent=\"fence_x\" passwd=\"s3cret\"/></fencedevices>";
+    let file = text(1, &[1], devices, |_| ">".into());
+    let mut world = World::new(&file, &[1]);
+    world.quorate(&[1]);
+    let mut shown = |may_steer| match world.call_as(1, may_steer, Request::Conf { version: Some(1) }) {
+        Ok(Value::Conf(conf)) => conf.text.unwrap(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(shown(true), file);
+    assert_eq!(shown(false), file.replace("s3cret", "***"));
+}
+
+#[test]
 fn an_update_tells_of_a_node_whose_disk_is_full_and_tries_again() {
     let mut world = World::new(&plain(1, &[1, 2, 3]), &[1, 2, 3]);
     world.quorate(&[1, 2, 3]);

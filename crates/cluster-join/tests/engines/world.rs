@@ -266,7 +266,11 @@ impl World {
         let mut ended = Vec::new();
         for id in std::mem::take(&mut self.reconnect) {
             if self.late_ends {
-                ended.extend(self.links.extract_if(.., |(from, to), _| *from == id || *to == id));
+                let (gone, rest) =
+                    std::mem::take(&mut self.links).into_iter().partition(|((from, to), _)| *from == id || *to == id);
+                let gone: BTreeMap<(u64, u64), u64> = gone;
+                self.links = rest;
+                ended.extend(gone);
             } else {
                 self.hang_up(id);
             }
@@ -330,9 +334,13 @@ impl World {
     }
 
     pub fn ask(&mut self, id: u64, request: Request) -> u64 {
+        self.ask_as(id, true, request)
+    }
+
+    fn ask_as(&mut self, id: u64, may_steer: bool, request: Request) -> u64 {
         let call = self.next_call;
         self.next_call += 1;
-        let caller = Caller { connection: 1, may_steer: true, who: "uid 0".into() };
+        let caller = Caller { connection: 1, may_steer, who: "uid 0".into() };
         self.step(id, Event::Call { caller, call: Call { id: call, request } });
         call
     }
@@ -347,7 +355,11 @@ impl World {
     }
 
     pub fn call(&mut self, id: u64, request: Request) -> Result<Value, Failure> {
-        let call = self.ask(id, request);
+        self.call_as(id, true, request)
+    }
+
+    pub fn call_as(&mut self, id: u64, may_steer: bool, request: Request) -> Result<Value, Failure> {
+        let call = self.ask_as(id, may_steer, request);
         self.until("an answer", |world| world.answers.contains_key(&(id, call)));
         self.answered(id, call).unwrap()
     }
