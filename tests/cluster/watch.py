@@ -21,6 +21,8 @@ class Screen:
         self.rows, self.columns = rows, columns
         self.cells = [""] * rows
         self.row = self.column = 0
+        # Pictures to come, the present one included, that may be for a terminal of another size.
+        self.old = 0
         self.alternate, self.cursor = False, True
         self.rest = b""
 
@@ -53,13 +55,14 @@ class Screen:
                     line = self.cells[self.row].ljust(self.column)
                     self.cells[self.row] = line[: self.column] + c + line[self.column + 1 :]
                 self.column += 1
-                assert self.column <= self.columns, f"longer than the terminal: {self.cells[self.row]!r}"
+                assert self.column <= self.columns or self.old, f"longer than the terminal: {self.cells[self.row]!r}"
             at += 1
         self.rest = text[at:].encode()
 
     def control(self, argument, kind):
         if kind == "H":
             self.row = self.column = 0
+            self.old = max(self.old - 1, 0)
         elif kind == "K":
             self.cells[self.row] = "" if argument == "2" else self.cells[self.row][: self.column]
         elif kind == "J":
@@ -93,12 +96,22 @@ class Program:
             os.execvp(argv[0], argv)
 
     def size(self, rows, columns):
+        # What is under way was written for the terminal as it is.
+        while self.readable(0):
+            self.screen.feed(os.read(self.master, 65536))
         fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         self.screen.rows, self.screen.columns = rows, columns
         self.screen.cells = [""] * rows
+        # As terminals do.
+        self.screen.row = min(self.screen.row, rows - 1)
+        # The rest of one picture, or the next one, may have been made before the program knew.
+        self.screen.old = 2
+
+    def readable(self, seconds):
+        return bool(select.select([self.master], [], [], seconds)[0])
 
     def turn(self, seconds=0.2):
-        if select.select([self.master], [], [], seconds)[0]:
+        if self.readable(seconds):
             try:
                 self.screen.feed(os.read(self.master, 65536))
             except OSError:
@@ -145,7 +158,7 @@ def main():
             assert termios.tcgetattr(program.slave) != program.settings, "keys are not read one by one"
         elif word == "ends":
             program.until(step, lambda: program.status is not None)
-            while select.select([program.master], [], [], 0)[0]:
+            while program.readable(0):
                 program.turn(0)
             wanted = -getattr(signal, rest) if rest.startswith("SIG") else int(rest)
             assert program.status == wanted, f"it ended with {program.status}, not {wanted}"
