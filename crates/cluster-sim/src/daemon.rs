@@ -325,6 +325,11 @@ impl World {
         let verdict = check.fencing.f1_confirmed_is_dead(engine.state(), alive, ended);
         check.that(verdict);
         check.that(Fencing::m4_fenced_has_nothing(engine.state()));
+        let verdict = check.fencing.f3_fenced_boot_stays_out(engine.state());
+        check.that(verdict);
+        if self.conf.watchdog.is_some() {
+            check.that(Fencing::f8_holders_are_armed(engine.state()));
+        }
         let verdict = check.storage.l1_granted_go_together(engine.state());
         check.that(verdict);
     }

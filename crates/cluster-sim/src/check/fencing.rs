@@ -1,6 +1,6 @@
 //! Nothing of a node is taken over before that run of it is certainly over.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cluster_join::state::State;
 use nines_proto::ctl::FenceEnd;
@@ -14,6 +14,8 @@ pub struct Fencing {
     boots: BTreeMap<(u64, u64), u64>,
     /// The last operation that was looked at.
     seen: BTreeMap<u64, bool>,
+    /// Boots that the newest state had as fenced.
+    fenced: BTreeSet<(u64, String)>,
 }
 
 impl Fencing {
@@ -71,6 +73,38 @@ impl Fencing {
             must("m4_fenced_has_nothing", !state.holds_anything(*node), || {
                 format!("node {node} is fenced and still holds something: {member:?}")
             })?;
+        }
+        Ok(())
+    }
+
+    /// M4, F3: a boot that was fenced is never a member's again.
+    ///
+    /// # Errors
+    /// It was let in.
+    pub fn f3_fenced_boot_stays_out(&mut self, state: &State) -> Verdict {
+        for (node, member) in state.members.iter().filter(|(_, member)| !member.boot.is_empty()) {
+            let boot = (*node, member.boot.clone());
+            if member.fenced {
+                self.fenced.insert(boot);
+            } else {
+                must("f3_fenced_boot_stays_out", !member.present || !self.fenced.contains(&boot), || {
+                    format!("node {node} is a member in boot {}, which was fenced", member.boot)
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// F8: where there are watchdogs, whoever holds a lock is known to have its own armed.
+    ///
+    /// # Errors
+    /// Somebody has not.
+    pub fn f8_holders_are_armed(state: &State) -> Verdict {
+        for (resource, granted, _) in state.locks.list() {
+            for held in granted {
+                let armed = state.members.get(&held.owner.node).is_some_and(|member| member.armed);
+                must("f8_holders_are_armed", armed, || format!("{resource}: {held:?} of a node that is not armed"))?;
+            }
         }
         Ok(())
     }
