@@ -30,7 +30,7 @@ impl World {
 
     /// Somebody on the host does something.
     pub(crate) fn client_acts(&mut self, id: u64) {
-        if self.host(id).daemon.is_none() {
+        if self.host(id).daemon.is_none() || self.host(id).leaving {
             return;
         }
         if self.host(id).clients.len() < CLIENTS && self.random.one_in(2) {
@@ -151,6 +151,12 @@ impl World {
             }
             (Does::Offering(_) | Does::Accepting | Does::Retracting(_), outcome) => {
                 self.moving_answered(id, connection, (&resource, mode), does, outcome);
+            }
+            (Does::Leaving, outcome) => {
+                let left = matches!(outcome, Outcome::Ok(_));
+                self.counts.one(if left { "leaves" } else { "leaves refused" });
+                self.host(id).leaving = left;
+                self.hang_up_soon(id, connection);
             }
             (Does::Asking, Outcome::Error(_)) | (Does::Returning, _) => self.hang_up_soon(id, connection),
             (does, outcome) => {

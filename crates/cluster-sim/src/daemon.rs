@@ -17,7 +17,6 @@ impl World {
     /// init starts the daemon.
     pub(crate) fn start(&mut self, id: u64, boot: u64) {
         let (time, run, seed) = (self.time, self.number(), self.random.any());
-        let conf = self.conf.clone();
         let host = self.host(id);
         if !host.on || host.boot != boot || host.daemon.is_some() {
             return;
@@ -27,6 +26,12 @@ impl World {
             let left = host.orphans_until - time;
             return self.after(left, Happening::Start { host: id, boot });
         }
+        let conf = match cluster_conf::Conf::parse("cluster.conf", &host.file) {
+            Ok(conf) if conf.node(id).is_some() => conf,
+            _ => return self.trace.note(time, || format!("n{id} is not in its cluster.conf")),
+        };
+        host.version = 0;
+        let starts_over = host.disk.identity.start_over;
         let loaded = match host.disk.load() {
             Ok(loaded) => loaded,
             Err(error) => return self.refused(id, &error),
@@ -55,10 +60,14 @@ impl World {
             applied,
             term,
             led: false,
+            wired: Vec::new(),
+            told: false,
         });
         let incarnation = self.host(id).disk.identity.incarnation;
         self.check.fencing.runs(id, incarnation, boot);
-        self.check.that(verdict);
+        if !starts_over {
+            self.check.that(verdict);
+        }
         self.trace.note(time, || format!("n{id} starts in boot {boot} at entry {applied}"));
         self.counts.one("daemon starts");
         self.dial_all(id);
@@ -87,6 +96,14 @@ impl World {
     pub(crate) fn crash(&mut self, id: u64) {
         self.trace.note(self.time, || format!("n{id}'s daemon ends"));
         self.counts.one("daemon crashes");
+        self.lose_daemon(id);
+        let boot = self.host(id).boot;
+        let after = self.random.between(20 * MS, 2 * SECOND);
+        self.after(after, Happening::Start { host: id, boot });
+    }
+
+    /// Clients notice after a while that their daemon is gone.
+    pub(crate) fn lose_daemon(&mut self, id: u64) {
         self.end_daemon(id, 50 * MS);
         let mut until = self.time;
         for client in std::mem::take(&mut self.host(id).clients).into_values() {
@@ -100,9 +117,6 @@ impl World {
         }
         let host = self.host(id);
         host.orphans_until = host.orphans_until.max(until);
-        let boot = host.boot;
-        let after = self.random.between(20 * MS, 2 * SECOND);
-        self.after(after, Happening::Start { host: id, boot });
     }
 
     /// The machine loses its power, and with it everything that runs there.
@@ -141,6 +155,7 @@ impl World {
 
     fn end_daemon(&mut self, id: u64, notice: u64) {
         let Some(daemon) = self.host(id).daemon.take() else { return };
+        self.host(id).leaving = false;
         self.not_fed(id);
         if let Some(write) = &daemon.writing {
             let mut random = self.random.clone();
@@ -294,7 +309,18 @@ impl World {
         if probe.applied == applied {
             return;
         }
-        check.that(Membership::m1_views_only_grow(id, applied, probe.applied));
+        let version = engine.state().configured.current().map_or(0, |current| current.version);
+        // A log that is read anew, as that of a node left behind is, begins at its beginning.
+        let anew = self.hosts[at].disk.identity.catching_up || (self.conf.two_node && probe.applied == 0);
+        let known = std::mem::replace(&mut self.hosts[at].version, version);
+        let Some(daemon) = &self.hosts[at].daemon else { return };
+        let engine = &daemon.engine;
+        if !anew {
+            check.that(Membership::m1_views_only_grow(id, applied, probe.applied));
+        }
+        check.that(crate::check::must("m6_versions_grow", version >= known || anew, || {
+            format!("node {id} went from version {known} back to {version}")
+        }));
         let front = check.consensus.front();
         let verdict = check.consensus.c1_same_entries(id, engine);
         check.that(verdict);
@@ -305,10 +331,17 @@ impl World {
         }
         self.counts.some("entries", probe.applied - front);
         let voters = engine.conf_state().voters;
+        let first = check.consensus.voters(&voters);
+        self.counts.some("promotions", first);
         let hosts = &self.hosts;
         let disk = |node: u64| hosts.iter().find(|host| host.id == node).map(|host| &host.disk);
-        let verdict = check.consensus.c2_committed_is_durable(probe.applied, &voters, disk);
+        let verdict = check.consensus.c2_committed_is_durable(probe.applied, disk);
         check.that(verdict);
+        let (changes, verdict) = (check.membership.changes(), check.membership.m6_versions_grow(engine.state()));
+        check.that(verdict);
+        let verdict = check.membership.m7_removed_stays_out(engine.state());
+        check.that(verdict);
+        let changed = changes != check.membership.changes();
         let verdict = check.membership.m3_one_incarnation(engine.state());
         check.that(verdict);
         let alive = |node: u64, boot: u64| hosts.iter().any(|host| host.id == node && host.on && host.boot == boot);
@@ -332,6 +365,9 @@ impl World {
         }
         let verdict = check.storage.l1_granted_go_together(engine.state());
         check.that(verdict);
+        if changed {
+            self.hosts_follow();
+        }
     }
 
     /// Does what the engine wants done.
@@ -343,12 +379,24 @@ impl World {
                 Action::Identity(identity) => {
                     let boot = self.host(id).boot;
                     self.check.fencing.runs(id, identity.incarnation, boot);
+                    let known = self.host(id).disk.identity.forced.epoch;
+                    if identity.forced.node == id && identity.forced.epoch > known {
+                        self.alone(id, &identity.forced);
+                    }
                     self.host(id).disk.identity = identity;
                 }
                 Action::Fence(job) => self.agents(id, job),
                 Action::Watchdog(order) => self.watchdog_order(id, order),
-                // Every node has the same file, and nobody changes it.
-                Action::Reset(_) | Action::Configuration { .. } | Action::Wire(_) | Action::Stop => {}
+                Action::Reset(_) => {}
+                Action::Configuration { version, text } => self.configure(id, version, text),
+                Action::Wire(nodes) => self.wire(id, nodes),
+                Action::Stop => {
+                    if let Some(daemon) = self.host(id).daemon.as_mut().filter(|daemon| !daemon.told) {
+                        daemon.told = true;
+                        let run = daemon.run;
+                        self.after(MS, Happening::Stopping { host: id, run });
+                    }
+                }
                 Action::Log(line) => self.trace.note(self.time, || format!("n{id}: {line}")),
                 Action::Reconnect => self.disconnect_all(id, 20 * MS),
                 Action::Exit(why) => {

@@ -48,6 +48,8 @@ impl Disk {
             }
             Write::StartOver { log } => {
                 (self.snapshot, self.last_batch, self.last, self.log) = (None, HEADER.len(), 0, log);
+                // What it promised counts no more: it does not vote before it has caught up.
+                (self.term, self.vote) = (0, 0);
             }
         }
     }

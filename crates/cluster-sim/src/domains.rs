@@ -70,7 +70,7 @@ impl World {
 
     pub(crate) fn accept(&mut self, id: u64, resource: String, offer: u64, mode: Mode) {
         let host = self.host(id);
-        if host.daemon.is_none() || host.domains.contains_key(&resource) {
+        if host.daemon.is_none() || host.leaving || host.domains.contains_key(&resource) {
             return;
         }
         let client = Client { resource: resource.clone(), mode, sticky: true, does: Does::Accepting };

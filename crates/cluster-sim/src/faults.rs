@@ -18,6 +18,7 @@ impl World {
         if self.random.one_in(20) {
             self.operator_acts(id);
         }
+        self.steer(id);
         for id in self.ids() {
             if self.random.one_in(2) {
                 self.client_acts(id);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use cluster_join::engine::Engine;
 use nines_proto::ctl::{Mode, Request};
 
 use crate::check::must;
@@ -33,6 +34,9 @@ impl World {
                 return;
             }
             rounds += 1;
+            if rounds % 10 == 0 {
+                self.put_in_order();
+            }
             if rounds % 20 == 0 {
                 let id = self.random.between(1, self.hosts.len() as u64);
                 self.operator_acts(id);
@@ -40,8 +44,7 @@ impl World {
             if !calm {
                 calm = self.agree();
                 if calm {
-                    let lost =
-                        self.engines().next().map(|(_, engine)| self.check.storage.l7_nothing_lost(engine.state()));
+                    let lost = self.newest().map(|(_, engine)| self.check.storage.l7_nothing_lost(engine.state()));
                     self.check.that(lost.unwrap_or(Ok(())));
                 }
                 continue;
@@ -56,9 +59,12 @@ impl World {
 
     /// Whether every node is a member and has applied the same entries.
     fn agree(&self) -> bool {
-        let applied: BTreeSet<u64> = self.engines().map(|(_, engine)| engine.probe().applied).collect();
+        let wanted = self.wanted();
+        let here = || self.engines().filter(|(id, _)| wanted.contains(id));
+        let applied: BTreeSet<u64> = here().map(|(_, engine)| engine.probe().applied).collect();
         let members = |state: &cluster_join::state::State| {
-            self.hosts.iter().all(|host| {
+            wanted.iter().all(|id| {
+                let Some(host) = self.hosts.iter().find(|host| host.id == *id) else { return false };
                 state
                     .members
                     .get(&host.id)
@@ -67,9 +73,9 @@ impl World {
         };
         let moving = self.hosts.iter().any(|host| host.domains.values().any(|domain| domain.number.is_none()));
         !moving
-            && self.engines().count() == self.hosts.len()
+            && here().count() == wanted.len()
             && applied.len() == 1
-            && self.engines().all(|(_, engine)| members(engine.state()))
+            && here().all(|(_, engine)| members(engine.state()))
     }
 
     /// Whoever holds something lets go, whoever waits gets his turn: true when all have.
@@ -102,14 +108,23 @@ impl World {
             self.call(id, connection, Request::Unlock { resource, sticky: true, session: None, value: None });
         }
         let waiting = self.hosts.iter().any(|host| !host.clients.is_empty() || !host.domains.is_empty());
-        let free = self.engines().all(|(_, engine)| engine.state().locks.list().next().is_none());
+        let wanted = self.wanted();
+        let free = self
+            .engines()
+            .filter(|(id, _)| wanted.contains(id))
+            .all(|(_, engine)| engine.state().locks.list().next().is_none());
         !waiting && free && self.agree()
+    }
+
+    /// The daemon that has applied the most.
+    fn newest(&self) -> Option<(u64, &Engine)> {
+        self.engines().max_by_key(|(id, engine)| (engine.probe().applied, std::cmp::Reverse(*id)))
     }
 
     /// Sticky locks in the state that no domain runs under and no client is about to give back.
     fn left_over(&self) -> Vec<(u64, String)> {
         let mut left = Vec::new();
-        let Some((_, engine)) = self.engines().next() else { return left };
+        let Some((_, engine)) = self.newest() else { return left };
         for (resource, granted, _) in engine.state().locks.list() {
             for grant in granted.iter().filter(|grant| grant.owner.connection.is_none()) {
                 let Some(host) = self.hosts.iter().find(|host| host.id == grant.owner.node) else { continue };
@@ -146,7 +161,7 @@ impl World {
                 None => what.push(format!("n{} does not run", host.id)),
             }
         }
-        if let Some((id, engine)) = self.engines().next() {
+        if let Some((id, engine)) = self.newest() {
             what.push(format!("members as n{id} has them: {:?}", engine.state().members));
             what.extend(
                 engine

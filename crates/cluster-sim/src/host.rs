@@ -27,6 +27,14 @@ pub struct Host {
     pub orphans: Vec<u64>,
     pub orphans_until: u64,
     pub watchdog: Option<Watchdog>,
+    /// Its cluster.conf.
+    pub file: String,
+    /// The configuration its state had last.
+    pub version: u32,
+    /// It was told to leave: nobody there asks for anything.
+    pub leaving: bool,
+    /// The configuration in force has not got it.
+    pub outside: bool,
 }
 
 /// A host's watchdog, armed. Times are true.
@@ -58,6 +66,10 @@ pub struct Daemon {
     pub applied: u64,
     pub term: u64,
     pub led: bool,
+    /// The nodes it keeps sessions with.
+    pub wired: Vec<u64>,
+    /// It wants to end.
+    pub told: bool,
 }
 
 /// Asks for one lock, holds it, perhaps in other modes, and gives it back.
@@ -77,6 +89,8 @@ pub enum Does {
     /// Asked for another mode.
     Converting(u64, Mode),
     Returning,
+    /// Has the host leave.
+    Leaving,
     /// Offers a domain's lock to another host.
     Offering(u64),
     Accepting,

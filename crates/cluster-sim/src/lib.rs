@@ -7,6 +7,7 @@
 pub mod check;
 mod clients;
 mod clock;
+mod conffile;
 mod count;
 mod daemon;
 mod disk;
@@ -19,6 +20,7 @@ mod operator;
 mod plan;
 mod power;
 mod random;
+mod steering;
 mod trace;
 mod world;
 

@@ -42,6 +42,12 @@ const WANTED: &[&str] = &[
     "partitions",
     "pauses",
     "logs refused",
+    "configurations changed",
+    "leaves",
+    "nodes added",
+    "promotions",
+    "removed logs that came back",
+    "forced recoveries",
 ];
 
 /// Lines of a failed history's end that are shown.

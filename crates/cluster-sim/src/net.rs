@@ -28,6 +28,10 @@ impl World {
         if self.links.contains_key(&(from, to)) {
             return;
         }
+        // Only who is in its configuration, or votes, is called.
+        if self.host(from).daemon.as_ref().is_some_and(|daemon| !daemon.wired.contains(&to)) {
+            return;
+        }
         let engine = |world: &mut Self, id| world.host(id).daemon.as_ref().map(|daemon| daemon.engine.hello());
         let Some(theirs) = engine(self, from) else { return };
         let held = self.host(to).daemon.as_ref().is_none_or(|daemon| daemon.held)
@@ -46,6 +50,21 @@ impl World {
         let link = self.number();
         self.links.insert((from, to), link);
         self.step(to, Event::PeerUp { link, ring: 0, hello: theirs });
+    }
+
+    /// A node keeps sessions with these others, and with no more.
+    pub(crate) fn wire(&mut self, id: u64, nodes: Vec<u64>) {
+        for other in self.ids().filter(|other| !nodes.contains(other)) {
+            self.disconnect(id, other, 20 * MS);
+        }
+        for other in &nodes {
+            if *other <= self.hosts.len() as u64 && !self.links.contains_key(&(id, *other)) {
+                self.dial_soon(id, *other);
+            }
+        }
+        if let Some(daemon) = self.host(id).daemon.as_mut() {
+            daemon.wired = nodes;
+        }
     }
 
     /// Ends a session; its receiver notices within `notice`.

@@ -51,7 +51,7 @@ impl World {
         }
     }
 
-    fn types(&mut self, id: u64, request: Request) {
+    pub(crate) fn types(&mut self, id: u64, request: Request) {
         self.trace.note(self.time, || format!("operator on n{id}: {request:?}"));
         let client = Client { resource: String::new(), mode: Mode::Nl, sticky: false, does: Does::Returning };
         let connection = self.connect(id, client);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use cluster_conf::{ClusterNode, Conf, Device, Method, Watchdog};
 
+use crate::conffile;
 use crate::random::Random;
 
 /// The classes of faults a history can have.
@@ -112,12 +113,30 @@ pub struct Plan {
     pub faults: Faults,
     /// How long faults last, in milliseconds.
     pub length_ms: u64,
+    /// People change the configuration, and have nodes leave.
+    pub reconfigures: bool,
 }
 
 impl Plan {
     /// The history that belongs to `seed`.
     #[must_use]
     pub fn of(seed: u64) -> Self {
+        let mut plan = Self::still(seed);
+        let mut random = Random::new(seed ^ 0xc0f1_6fac_e0ff_5eed);
+        if plan.conf.nodes.len() == 2 && random.one_in(2) {
+            plan.conf.two_node = true;
+            plan.conf.nodes.iter_mut().for_each(|node| node.methods = vec![Self::power()]);
+        } else if random.one_in(2) {
+            // A log that is lost counts on a majority of the others, which then changes.
+            (plan.reconfigures, plan.faults.rot) = (true, false);
+        }
+        plan.conf.text = conffile::text(&plan.conf);
+        plan
+    }
+
+    /// The same without forced recoveries and with one configuration all the time.
+    #[must_use]
+    pub fn still(seed: u64) -> Self {
         let mut random = Random::new(seed ^ 0x5eed_0f91_a75e_ed00);
         let nodes = random.pick(&[1, 2, 2, 3, 3, 3, 3, 4, 5, 5]);
         let faults = Faults::some(&mut random);
@@ -133,17 +152,22 @@ impl Plan {
         conf.fence_daemon.override_time = Duration::from_secs(1);
         for node in &mut conf.nodes {
             if random.one_in(2) {
-                let device = Device { name: "power".into(), agent: "fence_power".into(), attributes: Vec::new() };
-                node.methods.push(Method { name: "power".into(), devices: vec![device] });
+                node.methods.push(Self::power());
             }
         }
-        Self { seed, conf, faults, length_ms }
+        conf.text = conffile::text(&conf);
+        Self { seed, conf, faults, length_ms, reconfigures: false }
     }
 
     /// A history of `nodes` nodes with these faults.
     #[must_use]
     pub fn with(seed: u64, nodes: u64, faults: Faults) -> Self {
-        Self { seed, conf: Self::conf(nodes), faults, length_ms: 10_000 }
+        Self { seed, conf: Self::conf(nodes), faults, length_ms: 10_000, reconfigures: false }
+    }
+
+    fn power() -> Method {
+        let device = Device { name: "power".into(), agent: "fence_power".into(), attributes: Vec::new() };
+        Method { name: "power".into(), devices: vec![device] }
     }
 
     fn conf(nodes: u64) -> Conf {

@@ -1,6 +1,7 @@
 //! Fence devices and watchdogs: what takes a host down that may no longer act.
 
 use cluster_join::engine::{Event, Watchdog as Order};
+use cluster_join::log::Forced;
 use fence::{Action, End, Job};
 
 use crate::check::must;
@@ -108,7 +109,7 @@ impl World {
     pub(crate) fn agents(&mut self, id: u64, job: Job) {
         let Some(run) = self.host(id).daemon.as_ref().map(|daemon| daemon.run) else { return };
         let Job { number, node, action } = job;
-        let target = self.conf.nodes.iter().find(|other| other.name == node).map_or(0, |other| other.id);
+        let target = self.ids().find(|other| format!("n{other}") == node).unwrap_or_default();
         self.trace.note(self.time, || format!("n{id} runs agents against n{target}: job {number}, {action:?}"));
         let done = || End::Done { method: "power".into(), what: "off".into() };
         let failed = || End::Failed { what: "no answer".into() };
@@ -129,5 +130,14 @@ impl World {
         let lost = self.faults.fence_liar && self.random.one_in(3);
         let end = if dead || lost { failed() } else { done() };
         self.after(took + MS, Happening::Fenced { host: id, run, number, end });
+    }
+
+    /// A node of a pair decides to go on alone.
+    pub(crate) fn alone(&mut self, id: u64, forced: &Forced) {
+        self.counts.one("forced recoveries");
+        let hosts = &self.hosts;
+        let alive = |node: u64, boot: u64| hosts.iter().any(|host| host.id == node && host.on && host.boot == boot);
+        let verdict = self.check.fencing.f7_one_goes_on(id, forced, alive);
+        self.check.that(verdict);
     }
 }

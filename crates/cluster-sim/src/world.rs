@@ -108,6 +108,27 @@ pub(crate) enum Happening {
         number: u64,
         end: End,
     },
+    /// The daemon is told to end.
+    Stopping {
+        host: u64,
+        run: u64,
+    },
+    /// It has ended.
+    Ended {
+        host: u64,
+        run: u64,
+    },
+    /// A configuration is on the disk, or the disk did not take it.
+    Stored {
+        host: u64,
+        run: u64,
+        version: u32,
+        text: Option<String>,
+    },
+    /// Somebody readies a host that was added.
+    Prepare {
+        host: u64,
+    },
     /// Clients act and faults strike.
     Pulse,
 }
@@ -137,6 +158,8 @@ pub struct World {
     pub(crate) plan: Plan,
     pub(crate) faults: Faults,
     pub(crate) random: Random,
+    /// For what people do about the configuration.
+    pub(crate) steering: Random,
     /// Microseconds of true time.
     pub(crate) time: u64,
     numbers: u64,
@@ -159,11 +182,13 @@ impl World {
     pub fn new(plan: Plan, traced: bool) -> Self {
         let mut random = Random::new(plan.seed);
         let (conf, faults) = (plan.conf.clone(), plan.faults);
-        let hosts = conf.nodes.iter().map(|node| {
-            let identity = Identity::new(&conf, node.id, format!("s{}", node.id));
+        let plan_seed = plan.seed;
+        let spare = plan.reconfigures.then_some(conf.nodes.len() as u64 + 1);
+        let hosts = conf.nodes.iter().map(|node| node.id).chain(spare).map(|id| {
+            let identity = Identity::new(&conf, id, format!("s{id}"));
             let drift_ppm = if faults.drift { i64::try_from(random.below(2001)).unwrap_or(1000) - 1000 } else { 0 };
             Host {
-                id: node.id,
+                id,
                 boot: 1,
                 on: true,
                 clock: Clock { drift_ppm, wall: 0 },
@@ -175,6 +200,10 @@ impl World {
                 orphans: Vec::new(),
                 orphans_until: 0,
                 watchdog: None,
+                file: conf.text.clone(),
+                version: 0,
+                leaving: false,
+                outside: conf.node(id).is_none(),
             }
         });
         let hosts = hosts.collect();
@@ -182,6 +211,7 @@ impl World {
             plan,
             faults,
             random,
+            steering: Random::new(!plan_seed),
             time: MS,
             numbers: 0,
             queue: BinaryHeap::new(),
@@ -195,7 +225,7 @@ impl World {
             trace: Trace::new(traced),
             counts: Counts::default(),
         };
-        for host in 1..=world.hosts.len() as u64 {
+        for host in 1..=world.conf.nodes.len() as u64 {
             let after = world.random.below(200 * MS);
             world.after(after, Happening::Start { host, boot: 1 });
         }
@@ -259,6 +289,10 @@ impl World {
             Happening::WatchdogEnds { host, boot } => self.watchdog_ends(host, boot),
             Happening::PowerCut { host } => self.power_cut(host),
             Happening::Fenced { host, run, number, end } => self.report(host, run, Event::Fenced { number, end }),
+            Happening::Stopping { host, run } => self.stopping(host, run),
+            Happening::Ended { host, run } => self.ended(host, run),
+            Happening::Stored { host, run, version, text } => self.stored(host, run, version, text),
+            Happening::Prepare { host } => self.prepare(host),
             Happening::Pulse => self.pulse(),
         }
     }
@@ -270,6 +304,7 @@ impl World {
         if self.check.violation.is_none() {
             self.heal();
         }
+        self.counts.some("configurations changed", self.check.membership.changes());
         self.counts.one("histories");
         self.counts.some("simulated seconds", self.time / crate::clock::SECOND);
     }

@@ -58,7 +58,7 @@ fn one_seed_is_one_history() {
 
 /// Histories that once broke a promise, by what was wrong.
 fn kept(seed: u64) {
-    let mut world = World::new(Plan::of(seed), false);
+    let mut world = World::new(Plan::still(seed), false);
     world.run();
     assert_eq!(world.check.violation, None, "seed {seed}");
 }
@@ -76,4 +76,14 @@ fn a_new_run_is_not_told_what_the_former_one_asked_for() {
 #[test]
 fn a_crash_between_a_snapshot_and_its_log_spoils_nothing() {
     kept(2680);
+}
+
+#[test]
+fn a_leader_that_votes_alone_has_its_term_on_disk_before_it_sends() {
+    for seed in [135, 174] {
+        let mut world = World::new(Plan::of(seed), false);
+        world.run();
+        assert_eq!(world.check.violation, None, "seed {seed}");
+        assert!(world.counts.of("configurations changed") > 0, "seed {seed}: votes were taken away");
+    }
 }

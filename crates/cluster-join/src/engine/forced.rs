@@ -309,6 +309,7 @@ impl Engine {
         }
         self.pair = Pair::default();
         self.state = crate::state::State::default();
+        self.state_at = 0;
         self.blank = true;
         self.batch = 0;
         let begin = super::formation(&self.identity);

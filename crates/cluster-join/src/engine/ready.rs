@@ -38,7 +38,14 @@ impl Engine {
                 return Ok(None);
             }
             let mut ready = self.raw.ready();
-            self.send(ready.take_messages())?;
+            // The library has a leader send beside its own write: its term was made durable when
+            // it asked for votes. One that votes alone asks nobody, and leads in the same turn.
+            let term = self.raw.store().hard_state().term;
+            let new_term = ready.hs().is_some_and(|hard_state| hard_state.term != term);
+            let mut messages = ready.take_messages();
+            if !new_term {
+                self.send(std::mem::take(&mut messages))?;
+            }
             if let Some(hard_state) = ready.hs() {
                 self.raw.mut_store().set_hard_state(hard_state.clone());
             }
@@ -58,7 +65,7 @@ impl Engine {
                 None => None,
             };
             self.apply(now, ready.take_committed_entries());
-            let messages = ready.take_persisted_messages();
+            messages.extend(ready.take_persisted_messages());
             self.in_flight = Some(InFlight::Ready { ready: Box::new(ready), messages });
             if write.is_some() {
                 return Ok(write);

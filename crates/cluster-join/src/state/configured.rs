@@ -184,6 +184,7 @@ impl State {
         conf: Proposed,
         time: u64,
         leaving: Option<u64>,
+        decided: &mut Vec<Decided>,
         effects: &mut Vec<Effect>,
     ) -> Result<Value, Refusal> {
         let Proposed { version, text, nodes, watchdog, who } = conf;
@@ -236,6 +237,12 @@ impl State {
                 self.configured.removed.insert(member.store, Removed { node: id, name, version, time });
             }
             self.configured.stored.remove(&id);
+            // It holds nothing, but what it waits for would be granted to it all the same, and
+            // nobody could ever give that back.
+            self.locks.returned(id, true, time, decided);
+            self.keys.drop_node(id, true);
+            self.keys.forget_results(id);
+            decided.retain(|decided| decided.call.node != id);
         }
         while self.configured.removed.len() > REMOVED {
             let oldest = self.configured.removed.iter().min_by_key(|(_, removed)| removed.version);
@@ -278,7 +285,7 @@ impl State {
         let who = leave.who;
         match leave.conf {
             Some(conf) => {
-                self.configure(*conf, time, Some(node), effects)?;
+                self.configure(*conf, time, Some(node), decided, effects)?;
             }
             None => {
                 let Some(member) = self.members.get_mut(&node) else {
@@ -432,6 +439,26 @@ mod tests {
         arm(&mut state, false);
         update(&mut state, 4, facts(4000, 1000)).unwrap();
         update(&mut state, 5, None).unwrap();
+    }
+
+    #[test]
+    fn a_removed_node_waits_for_nothing_any_more() {
+        let mut state = formed();
+        call(&mut state, 1, lock("r", Some(5))).unwrap();
+        let wait = Op::Lock {
+            resource: "r".into(),
+            connection: Some(6),
+            session: None,
+            mode: Mode::Ex,
+            now_or_never: false,
+            note: String::new(),
+        };
+        let seq = state.members[&3].next_seq;
+        state.apply(Command::Call { node: 3, incarnation: 1, seq, time: 2, call: wait }, &mut Vec::new());
+        call(&mut state, 1, Op::Configure { conf: Box::new(conf(2, &[1, 2])) }).unwrap();
+        let call = Op::Unlock { resource: "r".into(), connection: Some(5), session: None, value: None };
+        self::call(&mut state, 1, call).unwrap();
+        assert_eq!(state.locks.list().count(), 0, "granted to a node that is no more");
     }
 
     #[test]

@@ -305,7 +305,7 @@ impl State {
             Command::Configured { conf, time } => {
                 if self.configured.current().is_none() {
                     // There is nothing yet that it could contradict.
-                    let _ = self.configure(*conf, time, None, effects);
+                    let _ = self.configure(*conf, time, None, &mut decided, effects);
                 }
             }
             Command::Voters { changes, who, time } => {
@@ -455,7 +455,7 @@ impl State {
                 let message = format!("{resource}: offered to the host that holds it");
                 Err(Refusal::new(ErrorKind::Invalid, message))
             }
-            Op::Configure { conf } => self.configure(*conf, time, None, effects),
+            Op::Configure { conf } => self.configure(*conf, time, None, decided, effects),
             Op::Stored(stored) => {
                 self.stored(id.node, stored);
                 Ok(Value::Done {})

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use cluster_join::log::Forced;
 use cluster_join::state::State;
 use nines_proto::ctl::FenceEnd;
 
@@ -16,6 +17,8 @@ pub struct Fencing {
     seen: BTreeMap<u64, bool>,
     /// Boots that the newest state had as fenced.
     fenced: BTreeSet<(u64, String)>,
+    /// Which node of a pair went on alone, by how many times that had happened.
+    alone: BTreeMap<u64, u64>,
 }
 
 impl Fencing {
@@ -62,6 +65,22 @@ impl Fencing {
             })?;
         }
         Ok(())
+    }
+
+    /// F1, F7: a node of a pair goes on alone when the other one is off in truth, and of two that
+    /// want to only one does.
+    ///
+    /// # Errors
+    /// The other one runs, or went on as well.
+    pub fn f7_one_goes_on(&mut self, me: u64, forced: &Forced, alive: impl Fn(u64, u64) -> bool) -> Verdict {
+        let first = *self.alone.entry(forced.epoch).or_insert(me);
+        must("f7_one_goes_on", first == me, || {
+            format!("nodes {first} and {me} both went on alone as the time {}", forced.epoch)
+        })?;
+        let boot = self.boots.get(&(forced.peer, forced.incarnation)).copied();
+        must("f1_alone_after_death", boot.is_some_and(|boot| !alive(forced.peer, boot)), || {
+            format!("node {me} goes on alone, and incarnation {} of node {} runs", forced.incarnation, forced.peer)
+        })
     }
 
     /// M4, L2: a node that is fenced has nothing any more.

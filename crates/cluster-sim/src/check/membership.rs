@@ -1,6 +1,6 @@
 //! Who is in: one run of each node, never an older one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cluster_join::state::State;
 
@@ -10,6 +10,12 @@ use super::{Verdict, must};
 #[derive(Debug, Default)]
 pub struct Membership {
     incarnations: BTreeMap<u64, (u64, String)>,
+    /// Every configuration that was committed, by version, and the nodes of the newest.
+    texts: BTreeMap<u32, String>,
+    wanted: Option<Vec<u64>>,
+    /// Each node's log, and those that must not come back.
+    stores: BTreeMap<u64, String>,
+    removed: BTreeSet<String>,
 }
 
 impl Membership {
@@ -40,5 +46,80 @@ impl Membership {
             }
         }
         Ok(())
+    }
+
+    /// M6: versions only grow, and each names one text.
+    ///
+    /// # Errors
+    /// One came back, or has two texts.
+    pub fn m6_versions_grow(&mut self, state: &State) -> Verdict {
+        let Some(current) = state.configured.current() else { return Ok(()) };
+        if let Some(known) = self.texts.get(&current.version) {
+            return must("m6_versions_grow", *known == current.text, || {
+                format!("version {} has two texts", current.version)
+            });
+        }
+        let last = self.texts.keys().next_back().copied().unwrap_or_default();
+        for conf in state.configured.history().filter(|conf| conf.version > last) {
+            self.texts.insert(conf.version, conf.text.clone());
+        }
+        self.wanted = Some((1..=64).filter(|id| state.configured.node(*id).is_some()).collect());
+        let gone: Vec<u64> =
+            self.incarnations.keys().copied().filter(|node| state.configured.node(*node).is_none()).collect();
+        for node in gone {
+            self.incarnations.remove(&node);
+            self.removed.extend(self.stores.remove(&node));
+        }
+        must("m6_versions_grow", current.version > last, || format!("version {} after {last}", current.version))
+    }
+
+    /// M6: nobody acts on a configuration that is not committed.
+    ///
+    /// # Errors
+    /// A node does.
+    pub fn m6_only_committed(&self, node: u64, version: u32, text: &str) -> Verdict {
+        must("m6_only_committed", self.texts.get(&version).is_some_and(|known| known == text), || {
+            format!("node {node} makes version {version} its file, which nobody committed")
+        })
+    }
+
+    /// M7: a log that was removed is never a member's again.
+    ///
+    /// # Errors
+    /// It is.
+    pub fn m7_removed_stays_out(&mut self, state: &State) -> Verdict {
+        for (node, member) in &state.members {
+            if self.stores.get(node) != Some(&member.store) {
+                must("m7_removed_stays_out", !self.removed.contains(&member.store), || {
+                    format!("node {node} is a member with the log {}, which was removed", member.store)
+                })?;
+                self.stores.insert(*node, member.store.clone());
+            }
+        }
+        Ok(())
+    }
+
+    #[must_use]
+    pub fn is_removed(&self, store: &str) -> bool {
+        self.removed.contains(store)
+    }
+
+    /// How many configurations came after the first.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        (self.texts.len() as u64).saturating_sub(1)
+    }
+
+    /// The nodes of the configuration in force.
+    #[must_use]
+    pub fn wanted(&self) -> Option<Vec<u64>> {
+        self.wanted.clone()
+    }
+
+    /// The newest configurations without a gap that have node `id`.
+    #[must_use]
+    pub fn files_with(&self, id: u64) -> Vec<String> {
+        let has = |text: &&String| text.contains(&format!("nodeid=\"{id}\""));
+        self.texts.values().rev().take_while(has).cloned().collect()
     }
 }
