@@ -34,7 +34,7 @@ configure() {
         on "$node" 'cat >/etc/cluster/cluster.conf; rm -rf /var/lib/cluster; sync' <"$tmp/cluster.conf"
     done
 }
-member() { daemon "$1" cluster-join cluster-join; }
+member() { daemon "$1" cluster-join env FENCE_PATH=/opt/fivenines cluster-join; }
 witness() {
     "$LAB" net "$lab_bin/cluster-join" --conf "$tmp/cluster.conf" --node 192.168.100.254 --state "$tmp/witness$number" \
         --key "$tmp/key" --socket "$tmp/witness.sock" </dev/null >"$tmp/witness.log" 2>&1 &

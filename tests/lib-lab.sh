@@ -21,7 +21,7 @@ give_programs() {
         cluster-conf cluster-fence cluster-leave clvm-lock vg-tool xen-domctl fence_lab
     for node in "$@"; do
         "$LAB" push "$node" "$tmp/programs.tar" /run/programs.tar
-        "$LAB" exec "$node" sh -c 'mkdir -p /opt/fivenines && tar -C /opt/fivenines -xf /run/programs.tar && rm /run/programs.tar'
+        "$LAB" exec "$node" sh -c 'mkdir -p /opt/fivenines && tar -C /opt/fivenines -xf /run/programs.tar && rm /run/programs.tar && sync'
     done
 }
 

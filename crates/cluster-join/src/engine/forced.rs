@@ -199,7 +199,7 @@ impl Engine {
         } else if self.pair.met != Some((peer, known)) && !newest {
             let message = format!(
                 "{name} was not a member beside this run of cluster-join, and may have gone on without this node: \
-                 if it did not, and is certainly off, say so with --newest"
+                 if it did not, and is certainly off, say so with --i-am-the-newest"
             );
             Some((ErrorKind::Invalid, message))
         } else {
@@ -330,7 +330,7 @@ impl Engine {
         let acknowledge = format!("when it is certainly off: cluster-fence --ack {name}");
         let Some(work) = &self.pair.work else {
             if self.pair.met != Some((peer, self.committed_run(peer))) {
-                return Some(format!("it may have gone on without this node: start it, or {acknowledge} --newest"));
+                return Some(format!("it may have gone on without this node: start it, or {acknowledge} --i-am-the-newest"));
             }
             return None;
         };
@@ -350,7 +350,7 @@ impl Engine {
     /// The same as a note, with the command alone.
     pub(super) fn pair_notes(&self, now: Now) -> Vec<Note> {
         let (Some(what), Some(peer)) = (self.pair_reason(now), self.peer_of_pair()) else { return Vec::new() };
-        let newest = if self.pair.work.is_none() { " --newest" } else { "" };
+        let newest = if self.pair.work.is_none() { " --i-am-the-newest" } else { "" };
         let command = format!("cluster-fence --ack {}{newest}", self.conf.name_of(peer));
         vec![Note { what, command: Some(command) }]
     }
