@@ -7,6 +7,9 @@
 hosts_up 2
 give_programs node1 node2
 
+# Shown with a failure.
+cleanup 'for node in node1 node2; do echo "$node:"; "$LAB" exec -n --timeout 20 "$node" sh -c "/opt/fivenines/cluster-stat; tail -n 25 /run/cluster-join.log"; done; cat "$tmp"/witness.log "$tmp/power.log"'
+
 # The hosts' power switch, one second slow, and a third vote on this machine.
 mkfifo "$tmp/ready"
 "$LAB" net "$LAB" power --delay 1000 --ready-fd 3 >"$tmp/power.log" 2>&1 3>"$tmp/ready" </dev/null &
@@ -19,11 +22,9 @@ now() { date +%s%N; }
 since() { echo $((($(now) - $1) / 1000000)); }
 
 # configure BODY: this cluster.conf and a new log on both hosts and here.
-number=0
 configure() {
-    number=$((number + 1))
     {
-        echo "<cluster name=\"lab$number\" config_version=\"1\">"
+        echo "<cluster name=\"lab\" config_version=\"1\">"
         cat
         echo '</cluster>'
     } >"$tmp/cluster.conf"
@@ -36,7 +37,7 @@ configure() {
 }
 member() { daemon "$1" cluster-join env FENCE_PATH=/opt/fivenines cluster-join; }
 witness() {
-    "$LAB" net "$lab_bin/cluster-join" --conf "$tmp/cluster.conf" --node 192.168.100.254 --state "$tmp/witness$number" \
+    "$LAB" net "$lab_bin/cluster-join" --conf "$tmp/cluster.conf" --node 10.0.0.254 --state "$tmp/witness-state" \
         --key "$tmp/key" --socket "$tmp/witness.sock" </dev/null >"$tmp/witness.log" 2>&1 &
     witness=$!
     cleanup "kill $witness 2>/dev/null"

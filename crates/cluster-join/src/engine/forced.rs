@@ -330,7 +330,9 @@ impl Engine {
         let acknowledge = format!("when it is certainly off: cluster-fence --ack {name}");
         let Some(work) = &self.pair.work else {
             if self.pair.met != Some((peer, self.committed_run(peer))) {
-                return Some(format!("it may have gone on without this node: start it, or {acknowledge} --i-am-the-newest"));
+                return Some(format!(
+                    "it may have gone on without this node: start it, or {acknowledge} --i-am-the-newest"
+                ));
             }
             return None;
         };

@@ -100,7 +100,7 @@ impl Outgoing {
             let mut lasted = false;
             match self.dial() {
                 Ok(mut sender) => {
-                    self.shared.notices.forget(&self.name);
+                    self.shared.notices.forget(&self.link());
                     self.up.store(true, Ordering::Release);
                     let end = self.pump(&mut sender);
                     self.up.store(false, Ordering::Release);
@@ -130,8 +130,13 @@ impl Outgoing {
     /// Where another link carries on, the engine tells what there is to tell.
     fn complain(&self, what: &str) {
         if !locked(&self.shared.sessions).reaches(self.node) {
-            self.shared.notices.say(&self.name, what);
+            self.shared.notices.say_of(&self.link(), &self.name, what);
         }
+    }
+
+    /// This link among those to the node.
+    fn link(&self) -> String {
+        format!("{} at {}", self.name, self.address)
     }
 
     fn take(&self, wait: Duration) -> Result<Option<Arc<[u8]>>, Gone> {
