@@ -35,7 +35,12 @@ configure() {
         on "$node" 'cat >/etc/cluster/cluster.conf; rm -rf /var/lib/cluster; sync' <"$tmp/cluster.conf"
     done
 }
-member() { daemon "$1" cluster-join env FENCE_PATH=/opt/fivenines cluster-join; }
+# member NODE [OPTION...]
+member() {
+    member=$1
+    shift
+    daemon "$member" cluster-join env FENCE_PATH=/opt/fivenines cluster-join "$@"
+}
 witness() {
     "$LAB" net "$lab_bin/cluster-join" --conf "$tmp/cluster.conf" --node 10.0.0.254 --state "$tmp/witness-state" \
         --key "$tmp/key" --socket "$tmp/witness.sock" </dev/null >"$tmp/witness.log" 2>&1 &
@@ -91,7 +96,7 @@ for node in node1 node2; do stop "$node" cluster-join; done
 {
     echo '<watchdog device="/dev/watchdog" timeout="5"/><clusternodes>'
     for node in 1 2; do
-        echo "<clusternode name=\"node$node\" nodeid=\"$node\"><altname name=\"192.168.100.$node\"/></clusternode>"
+        echo "<clusternode name=\"10.0.0.$node\" nodeid=\"$node\"><altname name=\"192.168.100.$node\"/></clusternode>"
     done
     echo '<clusternode name="10.0.0.254" nodeid="3" witness="1"><altname name="192.168.100.254"/></clusternode>'
     echo '</clusternodes>'
@@ -102,7 +107,7 @@ bound=$(sed -n 's/.*is reset after at most \([0-9.]*\) s.*/\1/p' "$tmp/check" | 
 witness
 for node in node1 node2; do
     on "$node" 'modprobe xen_wdt timeout=5'
-    member "$node"
+    member "$node" --node "10.0.0.${node#node}"
 done
 whole node1
 
@@ -141,7 +146,7 @@ echo "isolated: reset after $off ms, what it held granted elsewhere after $took 
 "$LAB" start node2
 on node2 'test -s /var/lib/cluster/reset' || fail 'nothing on disk about the reset'
 on node2 'modprobe xen_wdt timeout=5'
-member node2
+member node2 --node 10.0.0.2
 whole node1
 
 # Its power is cut: the same bound.
