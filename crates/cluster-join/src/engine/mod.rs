@@ -498,6 +498,13 @@ impl Engine {
             {
                 return None;
             }
+            // A no to a candidate of a lower priority carries this node's term, and a new cluster has
+            // none yet, which the library takes for impossible. Silence is a no as well.
+            MessageType::MsgRequestPreVote
+                if self.raw.raft.term == 0 && message.get_priority() < self.raw.raft.priority =>
+            {
+                return None;
+            }
             MessageType::MsgTimeoutNow if self.identity.catching_up => return None,
             // The leader may remember what this node's log held before it was emptied.
             MessageType::MsgHeartbeat => message.commit = message.commit.min(last),

@@ -317,6 +317,23 @@ fn a_witness_votes_leads_only_alone_and_holds_nothing() {
 }
 
 #[test]
+fn a_witness_that_asks_first_in_a_new_cluster_hurts_nobody() {
+    for first in [1, 2, 3] {
+        let witness = |id| if id == first { "witness=\"1\">".into() } else { ">".into() };
+        let file = text(1, &[1, 2, 3], "", witness);
+        let mut world = World::new(&file, &[first]);
+        // Its patience is over long before the others begin to have any.
+        world.wait(3);
+        for id in [1, 2, 3].into_iter().filter(|id| *id != first) {
+            world.install(id, &file);
+            world.start(id);
+        }
+        world.quorate(&[1, 2, 3]);
+        world.until("a leader that is no witness", |world| world.leader().is_some_and(|leader| leader != first));
+    }
+}
+
+#[test]
 fn a_vote_is_not_taken_where_no_majority_would_be_left() {
     let mut world = World::new(&plain(1, &[1, 2, 3]), &[1, 2, 3]);
     world.quorate(&[1, 2, 3]);
