@@ -23,6 +23,10 @@ struct Args {
     /// Run this history only.
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
+    /// Half of the larger clusters also change: people update the configuration, add and remove
+    /// nodes, and have nodes leave.
+    #[arg(long)]
+    reconfigure: bool,
     /// Print all that happens in it.
     #[arg(long, requires = "seed")]
     trace: bool,
@@ -42,13 +46,11 @@ const WANTED: &[&str] = &[
     "partitions",
     "pauses",
     "logs refused",
-    "configurations changed",
-    "leaves",
-    "nodes added",
-    "promotions",
-    "removed logs that came back",
     "forced recoveries",
 ];
+/// The same where the cluster changes.
+const WANTED_CHANGES: &[&str] =
+    &["configurations changed", "leaves", "nodes added", "promotions", "removed logs that came back"];
 
 /// Lines of a failed history's end that are shown.
 const SHOWN: usize = 60;
@@ -73,7 +75,7 @@ fn run(args: &Args) -> anyhow::Result<Exit> {
         usual(panic);
     }));
     if let Some(seed) = args.seed {
-        return Ok(one(seed, args.trace));
+        return Ok(one(&plan(args, seed), args.trace));
     }
     let threads = args.threads.map_or_else(std::thread::available_parallelism, |threads| {
         threads.max(1).try_into().map_err(std::io::Error::other)
@@ -91,11 +93,11 @@ fn run(args: &Args) -> anyhow::Result<Exit> {
                     }
                     let seed = args.first + number;
                     SEED.set(seed);
-                    let mut world = World::new(Plan::of(seed), false);
+                    let mut world = World::new(plan(args, seed), false);
                     world.run();
                     counts.add(&world.counts);
                     if world.check.violation.is_some() && !failed.swap(true, Ordering::Relaxed) {
-                        one(seed, false);
+                        one(&plan(args, seed), false);
                     }
                 }
                 total.lock().unwrap_or_else(std::sync::PoisonError::into_inner).add(&counts);
@@ -111,15 +113,21 @@ fn run(args: &Args) -> anyhow::Result<Exit> {
     if failed.into_inner() {
         return Ok(Exit::No);
     }
-    let dull: Vec<&str> = WANTED.iter().filter(|what| total.of(what) == 0).copied().collect();
+    let changes = if args.reconfigure { WANTED_CHANGES } else { &[] };
+    let dull: Vec<&str> = WANTED.iter().chain(changes).filter(|what| total.of(what) == 0).copied().collect();
     anyhow::ensure!(args.histories < 1000 || dull.is_empty(), "never happened: {}", dull.join(", "));
     Ok(Exit::Ok)
 }
 
-/// Replays one history; says what went wrong, and how it came to it.
-fn one(seed: u64, all: bool) -> Exit {
-    SEED.set(seed);
+fn plan(args: &Args, seed: u64) -> Plan {
     let plan = Plan::of(seed);
+    Plan { reconfigures: plan.reconfigures && args.reconfigure, ..plan }
+}
+
+/// Replays one history; says what went wrong, and how it came to it.
+fn one(plan: &Plan, all: bool) -> Exit {
+    let seed = plan.seed;
+    SEED.set(seed);
     let mut world = World::new(plan.clone(), true);
     world.run();
     let lines = world.trace.lines();
