@@ -22,9 +22,10 @@ now() { date +%s%N; }
 since() { echo $((($(now) - $1) / 1000000)); }
 
 # configure BODY: this cluster.conf and a new log on both hosts and here.
+cluster=lab
 configure() {
     {
-        echo "<cluster name=\"lab\" config_version=\"1\">"
+        echo "<cluster name=\"$cluster\" config_version=\"1\">"
         cat
         echo '</cluster>'
     } >"$tmp/cluster.conf"

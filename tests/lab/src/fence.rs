@@ -46,11 +46,15 @@ pub fn main() -> Result<Exit> {
     }
     let ip = word(&["ip", "ipaddr"]).context("ip: missing")?;
     let port: u16 = word(&["ipport"]).unwrap_or("7777").parse().context("ipport")?;
-    let ask = |verb: &str| -> Result<String> {
-        let plug = word(&["plug", "port"]).context("plug: missing")?;
+    let plug = word(&["plug", "port"]).context("plug: missing")?;
+    let tell = |verb: &str| -> Result<TcpStream> {
         let mut stream = TcpStream::connect((ip, port)).with_context(|| format!("{ip}:{port}"))?;
-        stream.set_read_timeout(Some(PATIENCE)).context("socket")?;
         stream.write_all(format!("{verb} {plug}\n").as_bytes()).with_context(|| format!("{ip}:{port}"))?;
+        Ok(stream)
+    };
+    let ask = |verb: &str| -> Result<String> {
+        let stream = tell(verb)?;
+        stream.set_read_timeout(Some(PATIENCE)).context("socket")?;
         let mut said = String::new();
         BufReader::new(stream.take(1024)).read_line(&mut said).with_context(|| format!("{ip}:{port}"))?;
         match said.trim() {
@@ -62,8 +66,8 @@ pub fn main() -> Result<Exit> {
         "off" | "on" => ensure!(ask(action)? == action, "the switch has not done it"),
         "reboot" => {
             ensure!(ask("off")? == "off", "the switch has not cut the power");
-            // It is off, which is all that was asked for; that it comes on again is a courtesy.
-            let _ = ask("on");
+            // It has been off, which is all that was asked for; nobody has to wait until it is on.
+            let _ = tell("on");
         }
         "status" | "monitor" => {
             let state = ask("status")?;

@@ -132,7 +132,7 @@ fn a_node_that_starts_alone_goes_on_only_by_a_persons_word() {
     assert!(world.jobs.is_empty() && !world.status(2).quorate);
     assert!(world.status(2).reason.unwrap().contains("it may have gone on without this node"));
     let failure = acknowledge(&mut world, 2, false).unwrap_err();
-    assert!(failure.message.contains("--newest"), "{}", failure.message);
+    assert!(failure.message.contains("--i-am-the-newest"), "{}", failure.message);
     acknowledge(&mut world, 2, true).unwrap();
     world.quorate(&[2]);
     world.until("recovery", |world| lock(world, 2, "held").is_ok());
