@@ -44,6 +44,8 @@ start_join() {
     # shellcheck disable=SC2016 # expanded by that sh
     start "join-$1.log" at "$1" sh -c 'echo $$ >"$1/join.pid"; exec cluster-join --node "$2" --state "$1/state" --socket "$1/join.sock"' \
         sh "$tmp/$1" "$(address "$1")"
+    # The shell between this one and the daemon does not hand a signal on.
+    cleanup "kill \$(cat '$tmp/$1/join.pid') 2>/dev/null"
 }
 quorate() { at "$1" xen-domctl list --cluster 2>"$tmp/quorate" >/dev/null && ! grep -q 'not quorate' "$tmp/quorate"; }
 
@@ -52,6 +54,7 @@ start_receive() {
     rm -f "$tmp/$1/ready"
     mkfifo "$tmp/$1/ready"
     start "receive-$1-$(date +%s%N).log" at "$1" sh -c "echo \$\$ >'$tmp/$1/receive.pid'; exec xen-domctl receive --ready-fd 8 8>'$tmp/$1/ready'"
+    cleanup "kill \$(cat '$tmp/$1/receive.pid') 2>/dev/null"
     timeout 30 head -c 1 "$tmp/$1/ready" >"$tmp/$1/is-ready"
     [ -s "$tmp/$1/is-ready" ] || { cat "$tmp"/receive-"$1"-*.log >&2; fail "receive on $1 is not ready"; }
 }
