@@ -9,6 +9,8 @@ use crate::peer::Peer;
 use crate::state::Op;
 use crate::state::configured::{Configuration, Leave, Proposed, Stored};
 
+/// Token times without hearing a voter after which a removed node is of no use to anybody.
+const ALONE: u64 = 5;
 /// Between two attempts to write a file that the disk did not take.
 const AGAIN_MS: u64 = 10_000;
 
@@ -36,7 +38,7 @@ pub struct Membership {
     updates: Vec<Asked>,
     /// Leaving: until when to wait for the others to go on without this vote.
     leaving: Option<Option<u64>>,
-    /// The version that has not got this node, and until when it helps the others to go on.
+    /// The version that has not got this node, and when it goes unless it hears a voter.
     removed: Option<(u32, u64)>,
     /// Nodes there are or should be sessions with.
     pub(super) wired: Vec<u64>,
@@ -247,7 +249,7 @@ impl Engine {
         self.membership.removed = match (self.conf.node(self.me()), self.membership.removed) {
             (Some(_), _) => None,
             (None, Some(known)) => Some(known),
-            (None, None) => Some((version, now.ms + 5 * self.token_ms)),
+            (None, None) => Some((version, now.ms + ALONE * self.token_ms)),
         };
         self.rewire(now);
     }
@@ -373,21 +375,26 @@ impl Engine {
                 None => self.membership.updates.push(asked),
             }
         }
-        let out = !self.voters().contains(&self.me());
-        if let Some(Some(until)) = self.membership.leaving
+        let voters = self.voters();
+        let out = !voters.contains(&self.me());
+        if let Some((version, until)) = self.membership.removed {
+            // Nobody could start it again, and the others may still need its vote to do without it.
+            if voters.iter().any(|node| self.peers.present(now, *node, self.token_ms)) && !out {
+                self.membership.removed = Some((version, now.ms + ALONE * self.token_ms));
+            } else if self.membership.file.0 >= version && (out || now.ms >= until) && !self.stopping {
+                if self.is_leaving() {
+                    self.out.push(Action::Stop);
+                } else if self.membership.updates.is_empty() {
+                    let line =
+                        format!("configuration {version} has this node no more: it was removed from the cluster");
+                    self.out.push(Action::Exit(line));
+                }
+            }
+        } else if let Some(Some(until)) = self.membership.leaving
             && !self.stopping
-            && (now.ms >= until || out || (!self.leads() && self.voters().len() > 2))
+            && (now.ms >= until || out || (!self.leads() && voters.len() > 2))
         {
             self.out.push(Action::Stop);
-        }
-        if let Some((version, until)) = self.membership.removed
-            && !self.is_leaving()
-            && self.membership.updates.is_empty()
-            && self.membership.file.0 >= version
-            && (now.ms >= until || out || self.raw.raft.leader_id == 0)
-        {
-            let line = format!("configuration {version} has this node no more: it was removed from the cluster");
-            self.out.push(Action::Exit(line));
         }
     }
 
