@@ -52,7 +52,8 @@ impl Engine {
             {
                 self.raw.transfer_leader(heir);
             }
-            if self.away(me) {
+            // Until there is an heir, this node makes one.
+            if self.away(me) && heir.is_some() {
                 return None;
             }
         }
@@ -113,7 +114,8 @@ impl Engine {
         let mut spare: Vec<u64> = state.learners.clone();
         spare.retain(|node| may_vote(*node) && here(*node) && self.caught_up(*node));
         spare.sort_unstable_by_key(|node| std::cmp::Reverse(*node));
-        for node in self.voters() {
+        // The leader's own vote is taken by the next one.
+        for node in self.voters().into_iter().filter(|node| *node != self.me()) {
             let known = self.conf.node(node);
             let rest: Vec<u64> = voters.iter().copied().filter(|other| *other != node).collect();
             let (kind, what, why) = match known {

@@ -317,6 +317,21 @@ fn a_witness_votes_leads_only_alone_and_holds_nothing() {
 }
 
 #[test]
+fn the_only_voter_hands_its_vote_to_a_node_that_is_yet_to_come() {
+    let mut world = World::new(&plain(1, &[1]), &[1]);
+    world.quorate(&[1]);
+    let file = text(2, &[1, 2], "", |id| if id == 1 { "votes=\"0\">".into() } else { ">".into() });
+    world.update(1, file.clone()).unwrap();
+    world.wait(3);
+    world.install(2, &file);
+    world.start(2);
+    world.voters(&[2]);
+    world.until("the new one leads", |world| world.leader() == Some(2));
+    world.quorate(&[1, 2]);
+    world.call(1, lock("r", false)).unwrap();
+}
+
+#[test]
 fn a_witness_that_asks_first_in_a_new_cluster_hurts_nobody() {
     for first in [1, 2, 3] {
         let witness = |id| if id == first { "witness=\"1\">".into() } else { ">".into() };
