@@ -8,6 +8,7 @@ use cluster_conf::{Conf, hash};
 use nines_proto::ctl::{ErrorKind, Value, utc};
 use serde::{Deserialize, Serialize};
 
+use super::fence::Results;
 use super::{Effect, State};
 use crate::lock::{Decided, Refusal};
 
@@ -230,6 +231,11 @@ impl State {
         }
         for (id, facts) in self.configured.nodes.iter().filter(|(id, _)| !nodes.contains_key(id)) {
             self.audit.record(time, "removed", &facts.name, &who, &format!("nodeid {id} is not in version {version}"));
+        }
+        let pending = self.fencing.all_pending().map(|operation| operation.node);
+        for id in pending.filter(|id| !nodes.contains_key(id)).collect::<Vec<_>>() {
+            // Nobody could acknowledge it for a node that has no name any more.
+            self.void(id, &format!("version {version} lacks it"), time, &mut Results { decided, effects });
         }
         for id in gone {
             let name = self.name_of(id);
@@ -459,6 +465,25 @@ mod tests {
         let call = Op::Unlock { resource: "r".into(), connection: Some(5), session: None, value: None };
         self::call(&mut state, 1, call).unwrap();
         assert_eq!(state.locks.list().count(), 0, "granted to a node that is no more");
+    }
+
+    #[test]
+    fn the_fencing_of_a_removed_node_ends_and_whoever_waits_for_it_is_told() {
+        let mut state = formed();
+        let (name, who, why) = ("n3".to_owned(), "uid 0 on n1".to_owned(), "a test".to_owned());
+        let seq = state.members[&1].next_seq;
+        let call = Op::Fence { node: 3, name, who, why };
+        state.apply(Command::Call { node: 1, incarnation: 1, seq, time: 2, call }, &mut Vec::new());
+        assert!(state.fencing.pending(3).is_some());
+        let mut effects = Vec::new();
+        let (node, next) = (1, state.members[&1].next_seq);
+        let call = Op::Configure { conf: Box::new(conf(2, &[1, 2])) };
+        state.apply(Command::Call { node, incarnation: 1, seq: next, time: 3, call }, &mut effects);
+        assert_eq!(state.fencing.all_pending().count(), 0);
+        let told = effects.iter().any(
+            |effect| matches!(effect, Effect::Decided(decided) if decided.call.seq == seq && decided.result.is_err()),
+        );
+        assert!(told, "{effects:?}");
     }
 
     #[test]

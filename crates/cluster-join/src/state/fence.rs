@@ -404,7 +404,8 @@ impl State {
         self.confirm(node, end, who, how, time, results);
     }
 
-    fn void(&mut self, node: u64, why: &str, time: u64, results: &mut Results<'_>) {
+    /// The operation on `node`, if one waits, is not needed any more.
+    pub(super) fn void(&mut self, node: u64, why: &str, time: u64, results: &mut Results<'_>) {
         let Some(operation) = self.fencing.close(node, FenceEnd::Void, time) else { return };
         let number = operation.number;
         self.audit.record(time, "fence-void", &operation.name, "leader", &format!("operation {number}: {why}"));
