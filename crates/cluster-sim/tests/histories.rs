@@ -87,3 +87,31 @@ fn a_leader_that_votes_alone_has_its_term_on_disk_before_it_sends() {
         assert!(world.counts.of("configurations changed") > 0, "seed {seed}: votes were taken away");
     }
 }
+
+/// The same where the cluster changes.
+fn kept_while_it_changes(seed: u64) {
+    let mut world = World::new(Plan::of(seed), false);
+    world.run();
+    assert_eq!(world.check.violation, None, "seed {seed}");
+    assert!(world.counts.of("configurations changed") > 0, "seed {seed}: nothing changed");
+}
+
+#[test]
+fn the_only_voter_makes_an_heir_before_it_gives_up_its_vote() {
+    kept_while_it_changes(932);
+}
+
+#[test]
+fn a_removed_node_stays_while_its_vote_may_be_needed() {
+    kept_while_it_changes(1240);
+}
+
+#[test]
+fn the_fencing_of_a_node_ends_with_its_removal() {
+    kept_while_it_changes(1759);
+}
+
+#[test]
+fn the_only_voter_cannot_be_fenced_and_whoever_asked_is_told() {
+    kept_while_it_changes(3632);
+}

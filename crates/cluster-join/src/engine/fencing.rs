@@ -193,6 +193,24 @@ impl Engine {
         let due: Vec<Operation> = self.state.fencing.all_pending().cloned().collect();
         for operation in due {
             let Operation { number, node, name, incarnation, attempts, .. } = operation;
+            let finished = self
+                .fencer
+                .results
+                .iter()
+                .any(|command| matches!(command, Command::FenceDone { operation, .. } if *operation == number));
+            if node == self.me() && self.heirs().iter().all(|heir| *heir == node) {
+                if !finished {
+                    let what = "it has the only vote, and nobody switches off himself: give another node one".into();
+                    let end = Ended::Failed { attempt: attempts, what };
+                    self.fencer.results.push(Command::FenceDone {
+                        operation: number,
+                        incarnation,
+                        end,
+                        time: now.unix,
+                    });
+                }
+                continue;
+            }
             if node == self.me() {
                 // Nobody switches off himself: another has to lead for that.
                 if self.fencer.handed_over.is_none_or(|at| now.ms >= at + self.token_ms)
@@ -208,11 +226,6 @@ impl Engine {
             let member = self.state.members.get(&node).is_some_and(|member| member.present);
             let back = !member && self.peers.present(now, node, self.token_ms);
             let early = self.fencer.retry.get(&node).is_some_and(|at| now.ms < *at);
-            let finished = self
-                .fencer
-                .results
-                .iter()
-                .any(|command| matches!(command, Command::FenceDone { operation, .. } if *operation == number));
             if methods.is_empty() || back || early || finished || self.fencer.runs(number) {
                 continue;
             }
