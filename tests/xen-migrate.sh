@@ -167,6 +167,15 @@ for phase in stream built go report; do
     ends_somewhere
 done
 
+echo 'the receiving daemon is killed and respawned before xl has used its permission'
+stopped_at go
+kill -9 "$(cat "$tmp/$there/receive.pid")"
+waits() { cat "$tmp"/receive-"$there"-*.log | grep -q 'waiting for xl to start the copy that arrived'; }
+{ wait_for 30 waits && release "$there" go; } &
+start_receive "$there"
+ends_somewhere
+equal "exit status" "$status" 0
+
 for phase in stream go; do
     echo "the sending command is killed at: $phase"
     stopped_at $phase

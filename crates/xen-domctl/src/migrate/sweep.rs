@@ -1,7 +1,8 @@
 //! What a receiving daemon that was killed left behind, put right when the next one starts: init
 //! respawns it within a second, while the source still waits for the volumes.
 
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use nines_cli::{No, log};
 
@@ -9,9 +10,14 @@ use crate::Context;
 use crate::lock::Cluster;
 use crate::state::RunDir;
 use crate::volume::Active;
+use crate::xl::{Row, Xl, incoming};
 
 /// The source of a migration that did arrive may be about to let go of the volumes.
 const LET_GO: Duration = Duration::from_secs(15);
+/// An xl that outlived its daemon and has its permission renames and starts the domain at once.
+const XL_STARTS: Duration = Duration::from_secs(15);
+/// Between two looks at xl's table, which tells nobody when it changes.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// Looks at every domain this host has a note of. What cannot be put right is said and left: it
 /// is no reason not to receive others.
@@ -47,7 +53,7 @@ fn tidy(context: &Context, run: &RunDir, cluster: &mut Cluster, name: &str) -> a
         Err(error) => return Err(error),
     };
     let Some(domain) = run.read(name)? else { return Ok(()) };
-    let rows = context.xl.find(name)?;
+    let rows = if ours { arrived(&context.xl, name)? } else { context.xl.find(name)? };
     let runs = rows.iter().any(|row| row.name == name);
     let volumes = || -> anyhow::Result<Vec<_>> {
         Ok(context.vg_tool.survey(&domain)?.into_iter().map(|surveyed| surveyed.volume).collect())
@@ -69,5 +75,21 @@ fn tidy(context: &Context, run: &RunDir, cluster: &mut Cluster, name: &str) -> a
             context.vg_tool.set_all(&volumes()?, Active::No, LET_GO)?;
             run.forget(name)
         }
+    }
+}
+
+/// The domain's copies here, once xl has made an end of the arriving one or has had its time.
+fn arrived(xl: &Xl, name: &str) -> anyhow::Result<Vec<Row>> {
+    let deadline = Instant::now() + XL_STARTS;
+    let mut said = false;
+    loop {
+        let rows = xl.find(name)?;
+        if rows.iter().all(|row| row.name != incoming(name)) || Instant::now() >= deadline {
+            return Ok(rows);
+        }
+        if !std::mem::replace(&mut said, true) {
+            log(format_args!("{name}: its lock is this host's; waiting for xl to start the copy that arrived"));
+        }
+        thread::sleep(LOOK);
     }
 }
