@@ -4,6 +4,7 @@
 # shellcheck source=tests/cluster/lib.sh
 . "$(dirname -- "$0")/cluster/lib.sh"
 requires python3
+private_mounts
 
 # locks NODE COUNT: so many grants and releases over one connection.
 locks() {
@@ -40,10 +41,9 @@ generation=$(lock 1 r -c 'echo $CLUSTER_LOCK_GENERATION')
 [ "$generation" -gt 4500 ] || fail "generation $generation after 4500"
 down 1
 
-requires_root
 mkdir "$tmp/small"
-mount -t tmpfs -o size=256k tmpfs "$tmp/small" || skip 'cannot mount a small file system'
 cleanup "umount '$tmp/small'"
+mount -t tmpfs -o size=256k tmpfs "$tmp/small" || skip 'cannot mount a small file system'
 rm -rf "$tmp/state1"
 ln -s "$tmp/small" "$tmp/state1"
 join 1

@@ -4,14 +4,14 @@
 . "$(dirname -- "$0")/lib.sh"
 # shellcheck source=tests/cluster/lib.sh
 . "$(dirname -- "$0")/cluster/lib.sh"
-requires_root
 requires cluster-history
+private_mounts
 
 token=500
 conf 3
 mkdir "$tmp/state3" "$tmp/history"
-mount -t tmpfs -o size=512k tmpfs "$tmp/state3" || skip 'cannot mount a small file system'
 cleanup "umount '$tmp/state3'"
+mount -t tmpfs -o size=512k tmpfs "$tmp/state3" || skip 'cannot mount a small file system'
 for number in 1 2 3; do join "$number"; done
 quorate 1 2 3
 start run.log cluster-history run --out "$tmp/history" --clients 2 --keys --seed "$$" "$tmp/1.sock" "$tmp/2.sock" "$tmp/3.sock"

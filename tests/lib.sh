@@ -11,6 +11,7 @@ tmp=$(mktemp -d "${TMPDIR:-/tmp}/fivenines-test.XXXXXX")
 export LC_ALL=C BIN
 
 cleanups=
+started=
 # cleanup COMMAND: run it when the test ends, however it ends, last registered first.
 cleanup() { cleanups="$1
 $cleanups"; }
@@ -18,10 +19,17 @@ $cleanups"; }
 run_cleanups() {
     status=$?
     trap - EXIT
+    # A second signal does not leave half of it behind.
+    trap '' INT TERM
     set +e
-    printf '%s\n' "$cleanups" | while IFS= read -r command; do
-        [ -z "$command" ] || eval "$command"
-    done >&2
+    # All at once, before each is waited for.
+    for command in $started; do kill "$command" && kill -CONT "$command"; done 2>/dev/null
+    # Not in a pipe: only this shell can wait for what it started.
+    while IFS= read -r command; do
+        [ -z "$command" ] || eval "$command" </dev/null
+    done >&2 <<COMMANDS
+$cleanups
+COMMANDS
     rm -rf "$tmp"
     exit "$status"
 }
@@ -109,5 +117,34 @@ start() {
     shift
     "$@" >"$log" 2>&1 </dev/null &
     pid=$!
-    cleanup "kill $pid 2>/dev/null; wait $pid 2>/dev/null"
+    started="$started $pid"
+    cleanup "end $pid"
+}
+
+# end PID: have that process of this test end, stopped or deaf as it may be, and wait until it has.
+end() {
+    kill "$1" 2>/dev/null || return 0
+    kill -CONT "$1" 2>/dev/null
+    patience=60
+    while [ "$patience" -gt 0 ] && running "$1"; do
+        sleep 0.05
+        patience=$((patience - 1))
+    done
+    kill -KILL "$1" 2>/dev/null
+    wait "$1" 2>/dev/null
+}
+# running PID: it is there, and not only because nobody has waited for it.
+running() {
+    case $(sed 's/.*) //' "/proc/$1/stat" 2>/dev/null) in '' | Z*) return 1 ;; esac
+}
+
+# private_mounts: the test starts over in a mount namespace of its own, and its mounts are gone with
+# it however it ends. Before anything else: what was done so far is done again.
+private_mounts() {
+    requires_root
+    requires unshare
+    [ "${private-}" = "$0" ] || {
+        rm -rf "$tmp"
+        exec env private="$0" unshare -m "$0"
+    }
 }
