@@ -3,9 +3,13 @@
 
 #[cfg(feature = "blk")]
 pub mod blk;
+#[cfg(feature = "disk")]
+pub mod disk;
 #[cfg(feature = "dm")]
 pub mod dm;
 pub mod fds;
+#[cfg(feature = "frames")]
+pub mod frames;
 #[cfg(feature = "packet")]
 pub mod packet;
 pub mod proc;

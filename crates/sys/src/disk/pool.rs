@@ -1,0 +1,170 @@
+//! The engine as a pool of threads, each with one blocking system call at a time.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, RawFd};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+
+use super::{Call, Done, Order};
+
+/// Threads at most: as many requests as a queue of the usual depth holds.
+const MOST: usize = 32;
+
+/// What goes to a thread.
+struct Work(Order);
+
+// SAFETY: the memory a call names belongs to a frame that the engine keeps lent until the thread
+// has answered, so no other thread touches it meanwhile.
+unsafe impl Send for Work {}
+
+#[derive(Default)]
+struct Queue {
+    waiting: VecDeque<Work>,
+    done: Vec<Done>,
+    ending: bool,
+}
+
+struct Shared {
+    queue: Mutex<Queue>,
+    work: Condvar,
+    /// Readable while something is done and not yet taken.
+    told: EventFd,
+}
+
+impl Shared {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        // No thread panics while it holds the lock, and nothing would be half done if it did.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+pub(super) struct Pool {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool").field("threads", &self.threads.len()).finish_non_exhaustive()
+    }
+}
+
+impl Pool {
+    pub fn new(tokens: usize) -> io::Result<Self> {
+        let told = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
+        let queue = Queue { waiting: VecDeque::with_capacity(tokens), done: Vec::with_capacity(tokens), ending: false };
+        let shared = Arc::new(Shared { queue: Mutex::new(queue), work: Condvar::new(), told });
+        let mut pool = Self { shared, threads: Vec::new() };
+        for number in 0..tokens.min(MOST) {
+            let shared = Arc::clone(&pool.shared);
+            let thread = thread::Builder::new().name(format!("disk-{number}")).spawn(move || work(&shared))?;
+            pool.threads.push(thread);
+        }
+        Ok(pool)
+    }
+
+    pub fn start(&mut self, order: Order) {
+        self.shared.queue().waiting.push_back(Work(order));
+        self.shared.work.notify_one();
+    }
+
+    pub fn finished(&mut self, done: &mut Vec<Done>) {
+        // Read first: what is done after it makes it readable again.
+        let _ = self.shared.told.read();
+        done.append(&mut self.shared.queue().done);
+    }
+
+    pub fn wait(&mut self) -> io::Result<()> {
+        match poll(&mut [PollFd::new(self.shared.told.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE) {
+            Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.shared.told.as_fd()
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.shared.queue().ending = true;
+        self.shared.work.notify_all();
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn work(shared: &Shared) {
+    let mut queue = shared.queue();
+    loop {
+        let Some(Work(order)) = queue.waiting.pop_front() else {
+            if queue.ending {
+                return;
+            }
+            queue = shared.work.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            continue;
+        };
+        drop(queue);
+        let result = carry_out(order);
+        queue = shared.queue();
+        queue.done.push(Done { token: order.token, result });
+        // Full is impossible: it counts to 2^64.
+        let _ = shared.told.write(1);
+    }
+}
+
+fn carry_out(Order { file, call, .. }: Order) -> io::Result<usize> {
+    loop {
+        let result = match call {
+            Call::Read { address, length, offset } => {
+                let offset = signed(offset)?;
+                // SAFETY: `address` and `length` are a frame's that is lent to this thread.
+                unsafe { libc::pread(file, address.cast(), length, offset) }
+            }
+            Call::Write { address, length, offset, durable } => {
+                let (vector, offset) = (libc::iovec { iov_base: address.cast(), iov_len: length }, signed(offset)?);
+                let flags = if durable { libc::RWF_DSYNC } else { 0 };
+                // SAFETY: the one vector describes a frame that is lent to this thread.
+                unsafe { libc::pwritev2(file, &raw const vector, 1, offset, flags) }
+            }
+            Call::Sync { data } => code(sync(file, data)),
+            Call::Discard { offset, length } => code(punch(file, signed(offset)?, signed(length)?)),
+        };
+        match usize::try_from(result) {
+            Ok(bytes) => return Ok(bytes),
+            Err(_) => {
+                let error = io::Error::last_os_error();
+                if error.kind() != io::ErrorKind::Interrupted {
+                    return Err(error);
+                }
+            }
+        }
+    }
+}
+
+fn sync(file: RawFd, data: bool) -> libc::c_int {
+    let call = if data { libc::fdatasync } else { libc::fsync };
+    // SAFETY: neither fdatasync(2) nor fsync(2) touches memory of ours.
+    unsafe { call(file) }
+}
+
+fn punch(file: RawFd, offset: i64, length: i64) -> libc::c_int {
+    let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+    // SAFETY: fallocate(2) touches no memory.
+    unsafe { libc::fallocate(file, mode, offset, length) }
+}
+
+fn code(code: libc::c_int) -> isize {
+    code as isize
+}
+
+fn signed(offset: u64) -> io::Result<i64> {
+    i64::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput.into())
+}

@@ -1,0 +1,144 @@
+//! The engine as an io_uring.
+
+use std::fmt;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use io_uring::types::{Fd, FsyncFlags};
+use io_uring::{Builder, IoUring, opcode, squeue};
+
+use super::{Call, Done, Order};
+use crate::frames::Frames;
+
+/// Entries of the submission queue, at most; the kernel takes no more than 32768.
+const MOST: usize = 4096;
+/// Rings shrink to less than this under no circumstances.
+const LEAST: usize = 8;
+
+pub(super) struct Ring {
+    ring: IoUring,
+    /// The frames are registered as buffer 0.
+    registered: bool,
+    /// Started and not yet handed over.
+    pending: usize,
+}
+
+impl fmt::Debug for Ring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ring").field("registered", &self.registered).finish_non_exhaustive()
+    }
+}
+
+impl Ring {
+    pub fn new(frames: &Frames, tokens: usize) -> io::Result<Self> {
+        let entries = u32::try_from(tokens.clamp(LEAST, MOST)).map_err(io::Error::other)?;
+        let completions = u32::try_from(tokens.max(LEAST) * 2).map_err(io::Error::other)?;
+        let build = |tune: &dyn Fn(&mut Builder)| {
+            let mut builder = IoUring::builder();
+            builder.setup_clamp().setup_cqsize(completions);
+            tune(&mut builder);
+            builder.build(entries)
+        };
+        // Linux 5.19 and 6.0: completions wait for our next call instead of interrupting us.
+        let ring = build(&|builder| {
+            builder.setup_coop_taskrun().setup_taskrun_flag().setup_single_issuer();
+        });
+        let ring = match ring {
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => build(&|_| {})?,
+            other => other?,
+        };
+        let (address, length) = frames.whole();
+        let whole = libc::iovec { iov_base: address.cast(), iov_len: length };
+        // SAFETY: the vector describes the mapping of `frames`, which the engine keeps until
+        // nothing is under way and this ring is gone.
+        let registered = unsafe { ring.submitter().register_buffers(&[whole]) };
+        // Refused without CAP_IPC_LOCK when RLIMIT_MEMLOCK is small: then pages are looked up for
+        // each request.
+        Ok(Self { ring, registered: registered.is_ok(), pending: 0 })
+    }
+
+    pub fn start(&mut self, order: Order) -> io::Result<()> {
+        let entry = self.entry(order)?;
+        if self.ring.submission().is_full() {
+            self.submit()?;
+        }
+        // SAFETY: the memory an entry names belongs to a frame that the engine lends to it until
+        // it is done; the file is open now, and the kernel holds it from the submission on.
+        let pushed = unsafe { self.ring.submission().push(&entry) };
+        pushed.map_err(|_| io::Error::from(io::ErrorKind::WouldBlock))?;
+        self.pending += 1;
+        Ok(())
+    }
+
+    fn entry(&self, Order { file, token, call }: Order) -> io::Result<squeue::Entry> {
+        let file = Fd(file);
+        let bytes = |length: usize| u32::try_from(length).map_err(io::Error::other);
+        let entry = match call {
+            Call::Read { address, length, offset } if self.registered => {
+                opcode::ReadFixed::new(file, address, bytes(length)?, 0).offset(offset).build()
+            }
+            Call::Read { address, length, offset } => {
+                opcode::Read::new(file, address, bytes(length)?).offset(offset).build()
+            }
+            Call::Write { address, length, offset, durable } => {
+                let flags = if durable { libc::RWF_DSYNC } else { 0 };
+                if self.registered {
+                    let write = opcode::WriteFixed::new(file, address, bytes(length)?, 0);
+                    write.offset(offset).rw_flags(flags).build()
+                } else {
+                    opcode::Write::new(file, address, bytes(length)?).offset(offset).rw_flags(flags).build()
+                }
+            }
+            Call::Sync { data } => {
+                let flags = if data { FsyncFlags::DATASYNC } else { FsyncFlags::empty() };
+                opcode::Fsync::new(file).flags(flags).build()
+            }
+            Call::Discard { offset, length } => opcode::Fallocate::new(file, length)
+                .offset(offset)
+                .mode(libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE)
+                .build(),
+        };
+        Ok(entry.user_data(token.into()))
+    }
+
+    pub fn submit(&mut self) -> io::Result<()> {
+        if self.pending == 0 && !self.ring.submission().taskrun() {
+            return Ok(());
+        }
+        let submitted = self.ring.submit();
+        match submitted {
+            Ok(submitted) => {
+                self.pending -= submitted.min(self.pending);
+                Ok(())
+            }
+            // Interrupted, or completions have to be taken first.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EINTR | libc::EBUSY | libc::EAGAIN)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub fn finished(&mut self, done: &mut Vec<Done>) {
+        for entry in self.ring.completion() {
+            let result = entry.result();
+            let result = usize::try_from(result).map_err(|_| io::Error::from_raw_os_error(-result));
+            #[expect(clippy::cast_possible_truncation, reason = "what `start` put there")]
+            done.push(Done { token: entry.user_data() as u32, result });
+        }
+    }
+
+    pub fn wait(&mut self) -> io::Result<()> {
+        match self.ring.submit_and_wait(1) {
+            Ok(submitted) => {
+                self.pending -= submitted.min(self.pending);
+                Ok(())
+            }
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EINTR | libc::EBUSY | libc::EAGAIN)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: the descriptor is the ring's own and open for as long as `self` is borrowed.
+        unsafe { BorrowedFd::borrow_raw(self.ring.as_raw_fd()) }
+    }
+}
