@@ -9,6 +9,8 @@ send=$BIN/examples/aoe-send
 netns target
 netns client
 veth target client
+# Writes are not taken by broadcast.
+to=$(ip -n "$(ns target)" -o link show eth1 | sed 's/.*link\/ether \([0-9a-f:]*\) .*/\1/')
 
 # loop NAME SECTOR-SIZE: a loop device on a file of 16 MiB; its path is in $loop.
 loop() {
@@ -38,14 +40,14 @@ done
 case $opened in *O_EXCL*) fail "device-mapper of this host could not use it: $opened" ;; esac
 
 # A block read over AoE, changed beside it without a page cache, is read again as it is now.
-sector() { printf '10 00 0007 03 00 %08d 40 00 01 24 0900 0000 0000 0000\n' "$1" | in_ns client "$send" -w 10000 eth1 | cut -c 45-1068; }
+sector() { printf '10 00 0007 03 00 %08d 40 00 01 24 0900 0000 0000 0000\n' "$1" | in_ns client "$send" -t "$to" -w 10000 eth1 | cut -c 45-1068; }
 equal "before" "$(sector 1)" "$(printf '%01024d' 0)"
 head -c 512 /dev/zero | tr '\0' '\252' >"$tmp/sector"
 dd if="$tmp/sector" of="$small" bs=512 seek=9 count=1 oflag=direct conv=notrunc status=none
 equal "after" "$(sector 2)" "$(printf '%01024d' 0 | tr 0 a)"
 # And the other way round.
 printf '10 00 0007 03 00 00000003 41 00 01 34 0900 0000 0000 0000 %01024d\n' 0 |
-    in_ns client "$send" -w 10000 eth1 | cut -c 21-28 | grep -qx 41000040 || fail "no write"
+    in_ns client "$send" -t "$to" -w 10000 eth1 | cut -c 21-28 | grep -qx 41000040 || fail "no write"
 equal "beside it" "$(dd if="$small" bs=512 skip=9 count=1 iflag=direct status=none | od -An -v -tx1 | tr -d ' \n')" \
     "$(printf '%01024d' 0)"
 

@@ -9,6 +9,8 @@ send=$BIN/examples/aoe-send
 netns target
 netns client
 veth target client
+# Writes are not taken by broadcast.
+to=$(ip -n "$(ns target)" -o link show eth1 | sed 's/.*link\/ether \([0-9a-f:]*\) .*/\1/')
 truncate -s 1M "$tmp/disk"
 
 # traced ARGUMENT...: write a sector, flush, read it; the system calls are in $tmp/trace.
@@ -24,7 +26,7 @@ traced() {
         printf '10 00 0007 03 00 00000001 41 00 01 34 0700 0000 0000 0000 %01024d\n' 0
         echo '10 00 0007 03 00 00000002 00 00 00 e7 0000 0000 0000 0000'
         echo '10 00 0007 03 00 00000003 40 00 01 24 0700 0000 0000 0000'
-    } | in_ns client "$send" -w 10000 eth1 | cut -c 21-28 | tr '\n' ' ')
+    } | in_ns client "$send" -t "$to" -w 10000 eth1 | cut -c 21-28 | tr '\n' ' ')
     kill "$pid"
     wait $job || fail "status $?: $(cat "$tmp/log")"
     equal "flags, error, count and status of the answers" "$answers" "41000040 00000040 40000040 "

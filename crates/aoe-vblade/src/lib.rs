@@ -18,7 +18,7 @@ use std::process;
 
 use anyhow::Context;
 use nines_cli::{Exit, Ready, log};
-use nines_proto::aoe::identify::Identity;
+use nines_proto::aoe::identify::{Identity, Trim};
 use nines_proto::aoe::sectors_per_frame;
 use nines_proto::mac::Mac;
 use nines_sys::proc::signal_fd;
@@ -74,7 +74,8 @@ fn serve(options: Options) -> anyhow::Result<()> {
     let serial = format!("{}.{}:{}", address.shelf.0, address.slot.0, host.to_string_lossy());
     let disk = disk(&serial, medium, opening.read_only, opening.write_back);
     let target =
-        Target::new(Settings { address, mac: Mac(link.address), mtu: link.mtu, buffers, disk, mask }).context("-m")?;
+        Target::new(Settings { address, mac: Mac(link.address), mtu: link.mtu, buffers, disk, mask, wire_edits: true })
+            .context("-m")?;
     if opening.write_back {
         log(format_args!("{address}: --write-back: writes are answered before they are on stable storage"));
     }
@@ -108,6 +109,7 @@ fn disk(serial: &str, medium: Medium, read_only: bool, write_cache: bool) -> ata
         write_cache,
         physical_exponent: medium.physical_exponent,
         rotating: medium.rotating,
+        trim: Trim::None,
     };
-    ata::Disk { sectors: medium.sectors, read_only, identify: Box::new(identity.encode()) }
+    ata::Disk { sectors: medium.sectors, read_only, trim: false, identify: Box::new(identity.encode()) }
 }

@@ -231,6 +231,7 @@ impl Server {
                 let result = self.judged("flush", all, done, Failure::FAULT);
                 pending.finish(result, &mut self.answer)
             }
+            Step::Trim(_, pending) => pending.finish(Err(Failure::ABORTED), answer),
         };
         self.send(length);
     }

@@ -31,6 +31,8 @@ pub struct Counters {
     pub not_ours: u64,
     /// Frames from hosts not on the mask list.
     pub masked: u64,
+    /// Frames from hosts that are denied everything.
+    pub denied: u64,
     /// Config tests that failed.
     pub tests_failed: u64,
     /// Answers longer than the MTU.
@@ -46,6 +48,7 @@ impl Counters {
             Ignored::Malformed => &mut self.malformed,
             Ignored::NotOurs => &mut self.not_ours,
             Ignored::Masked => &mut self.masked,
+            Ignored::Denied => &mut self.denied,
             Ignored::TestFailed => &mut self.tests_failed,
             Ignored::TooLong => &mut self.too_long,
         };
@@ -68,6 +71,7 @@ impl fmt::Display for Counters {
             ("malformed", self.malformed),
             ("not_ours", self.not_ours),
             ("masked", self.masked),
+            ("denied", self.denied),
             ("tests_failed", self.tests_failed),
             ("too_long", self.too_long),
             ("dropped", self.dropped),

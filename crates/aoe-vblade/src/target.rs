@@ -4,14 +4,21 @@
 //! Nothing here allocates after [`Target::new`]: the lists have their full capacity from the
 //! start, and answers are written into the caller's buffer.
 
-use nines_proto::aoe::ata::{self, Registers, op, status};
+use nines_proto::aoe::ata::{self, Registers, op, smart, status};
 use nines_proto::aoe::config::{self, Config};
 use nines_proto::aoe::mask::{self, Directive, EditError, Mask, Verb};
 use nines_proto::aoe::reserve::{self, Reserve};
-use nines_proto::aoe::{Address, Code, Command, Flags, Header, MAX_CONFIG, Malformed, VERSION, pad, sectors_per_frame};
+use nines_proto::aoe::trim::Ranges;
+use nines_proto::aoe::{
+    Address, Code, Command, Flags, Header, MAX_CONFIG, Malformed, SECTOR, VERSION, pad, sectors_per_frame,
+};
 use nines_proto::mac::Mac;
 
 use crate::ata::{Disk, Extent, Failure, Order};
+
+mod kept;
+
+pub use kept::{Kept, Unfit};
 
 /// Bytes an answer buffer needs: the longest message of any command is an ATA answer of 255
 /// sectors.
@@ -38,6 +45,8 @@ pub struct Settings {
     pub disk: Disk,
     /// Who is served; nobody named means everybody.
     pub mask: Vec<Mac>,
+    /// The mask list may be edited by frames; otherwise they can only read it.
+    pub wire_edits: bool,
 }
 
 /// More addresses in a mask than a list holds.
@@ -59,6 +68,8 @@ pub enum Ignored {
     NotOurs,
     /// Its sender is not on the mask list.
     Masked,
+    /// Its sender has been denied everything.
+    Denied,
     /// A config test that failed: the protocol asks for silence.
     TestFailed,
     /// The answer is longer than the interface's MTU, which was lowered.
@@ -78,6 +89,9 @@ pub enum Step<'f> {
     Write(Extent, &'f [u8], Pending),
     /// Put everything on stable storage, then [`Pending::finish`].
     Flush(Pending),
+    /// Discard these sectors durably, then [`Pending::finish`]. They may be any on the disk, in any
+    /// order and overlapping.
+    Trim(Ranges<'f>, Pending),
 }
 
 /// An answer that waits for the disk.
@@ -101,7 +115,9 @@ impl Pending {
     /// `answer` is shorter than [`ANSWER`].
     #[must_use]
     pub fn finish(self, result: Result<(), Failure>, answer: &mut [u8]) -> usize {
-        let data = if result.is_ok() { self.data } else { 0 };
+        // What aoeping needs of a SMART answer it needs of a refusal too.
+        let smart = self.registers.command_status == op::SMART;
+        let data = if result.is_ok() || smart { self.data } else { 0 };
         let registers = match result {
             Ok(()) => Registers { feature_error: 0, count: 0, command_status: status::READY, ..self.registers },
             Err(Failure { status, error }) => {
@@ -124,6 +140,11 @@ pub struct Target {
     config: Vec<u8>,
     mask: Vec<Mac>,
     reserved: Vec<Mac>,
+    /// In order, so that a frame is judged in a few steps however many there are.
+    denied: Vec<Mac>,
+    wire_edits: bool,
+    failing: bool,
+    changed: bool,
 }
 
 impl Target {
@@ -132,7 +153,7 @@ impl Target {
     /// # Errors
     /// The mask is longer than the answer that shows it may be.
     pub fn new(settings: Settings) -> Result<Self, MaskTooLong> {
-        let Settings { address, mac, mtu, buffers, disk, mask: initial } = settings;
+        let Settings { address, mac, mtu, buffers, disk, mask: initial, wire_edits } = settings;
         let mut mask = Vec::with_capacity(LIST);
         for mac in initial {
             if !mask.contains(&mac) {
@@ -144,7 +165,8 @@ impl Target {
             return Err(MaskTooLong { given: mask.len(), most });
         }
         let (config, reserved) = (Vec::with_capacity(MAX_CONFIG), Vec::with_capacity(LIST));
-        Ok(Self { address, mac, mtu, buffers, disk, config, mask, reserved })
+        let (denied, failing, changed) = (Vec::new(), false, false);
+        Ok(Self { address, mac, mtu, buffers, disk, config, mask, reserved, denied, wire_edits, failing, changed })
     }
 
     /// Its shelf and slot.
@@ -162,6 +184,39 @@ impl Target {
     /// The interface is another now.
     pub fn set_link(&mut self, mac: Mac, mtu: usize) {
         (self.mac, self.mtu) = (mac, mtu);
+    }
+
+    /// What [`disk`](Settings::disk) is now: a device may grow.
+    pub fn set_disk(&mut self, disk: Disk) {
+        self.disk = disk;
+    }
+
+    /// Whether SMART RETURN STATUS says that the medium is failing.
+    pub fn set_failing(&mut self, failing: bool) {
+        self.failing = failing;
+    }
+
+    /// From here on no frame of this host is answered or carried out, whatever the mask list says
+    /// and whatever other hosts ask for.
+    pub fn deny(&mut self, mac: Mac) {
+        if let Err(at) = self.denied.binary_search(&mac) {
+            self.denied.insert(at, mac);
+            self.changed = true;
+        }
+    }
+
+    /// Takes [`deny`](Self::deny) back.
+    pub fn admit(&mut self, mac: Mac) {
+        if let Ok(at) = self.denied.binary_search(&mac) {
+            self.denied.remove(at);
+            self.changed = true;
+        }
+    }
+
+    /// Who is denied, in order.
+    #[must_use]
+    pub fn denied(&self) -> &[Mac] {
+        &self.denied
     }
 
     /// Whom an advertisement goes to, one frame each.
@@ -214,6 +269,9 @@ impl Target {
         if request.source.0[0] & 1 != 0 {
             return Step::Ignore(Ignored::Malformed);
         }
+        if self.denied.binary_search(&request.source).is_ok() {
+            return Step::Ignore(Ignored::Denied);
+        }
         if !self.mask.is_empty() && !self.mask.contains(&request.source) {
             return Step::Ignore(Ignored::Masked);
         }
@@ -239,16 +297,24 @@ impl Target {
             return refuse(header, Code::BadArgument, answer);
         };
         let mut pending = Pending { header, registers, data: 0 };
-        let harmless = [op::IDENTIFY, op::CHECK_POWER_MODE].contains(&registers.command_status);
+        let harmless = [op::IDENTIFY, op::CHECK_POWER_MODE, op::SMART].contains(&registers.command_status);
         if !self.reserved.is_empty()
             && !self.reserved.contains(&request.source)
             && registers.command_status != op::IDENTIFY
         {
             return refuse(header, Code::Reserved, answer);
         }
-        // A wildcard reaches every disk of the segment.
-        if request.address.is_wild() && !harmless {
+        // A wildcard reaches every disk of the segment, a group address every host with this
+        // shelf.slot: neither can mean to change this one.
+        let reads = [op::READ, op::READ_DMA, op::READ_EXT, op::READ_DMA_EXT, op::FLUSH, op::FLUSH_EXT];
+        let group = request.destination.0[0] & 1 != 0 && !reads.contains(&registers.command_status);
+        if !harmless && (request.address.is_wild() || group) {
             return Step::Answer(pending.finish(Err(Failure::ABORTED), answer));
+        }
+        if registers.command_status == op::SMART {
+            // aoeping takes no SMART answer without a sector of data, whatever it asked for.
+            pending.data = SECTOR;
+            pending.data(answer).fill(0);
         }
         match self.disk.order(&registers, data, sectors_per_frame(self.mtu)) {
             Err(failure) => Step::Answer(pending.finish(Err(failure), answer)),
@@ -269,6 +335,13 @@ impl Target {
             }
             Ok(Order::Write(extent)) => Step::Write(extent, &data[..extent.length()], pending),
             Ok(Order::Flush) => Step::Flush(pending),
+            Ok(Order::Trim(ranges)) => Step::Trim(ranges, pending),
+            Ok(Order::Health) => {
+                [pending.registers.lba[1], pending.registers.lba[2]] =
+                    if self.failing { smart::FAILING } else { smart::KEY };
+                Step::Answer(pending.finish(Ok(()), answer))
+            }
+            Ok(Order::Nothing) => Step::Answer(pending.finish(Ok(()), answer)),
         }
     }
 
@@ -290,6 +363,7 @@ impl Target {
                 Some(Code::BadArgument)
             }
             Action::Set | Action::ForceSet => {
+                self.changed |= self.config != query.string;
                 self.config.clear();
                 self.config.extend_from_slice(query.string);
                 None
@@ -330,6 +404,10 @@ impl Target {
                     return refuse(header, Code::BadArgument, answer);
                 };
                 for directive in directives {
+                    if !self.wire_edits {
+                        stopped = Some(EditError::Unspecified);
+                        break;
+                    }
                     if let Err(error) = self.edit_mask(directive) {
                         stopped = Some(error);
                         break;
@@ -357,10 +435,12 @@ impl Target {
             (Verb::Add, None) if self.mask.len() >= most_masked(self.mtu) => Err(EditError::Full),
             (Verb::Add, None) => {
                 self.mask.push(directive.mac);
+                self.changed = true;
                 Ok(())
             }
             (Verb::Delete, Some(at)) => {
                 self.mask.remove(at);
+                self.changed = true;
                 Ok(())
             }
             (Verb::Other(_), _) => Err(EditError::BadDirective),
@@ -378,6 +458,7 @@ impl Target {
             reserve::Action::Set if !holder => Some(Code::Reserved),
             reserve::Action::Set | reserve::Action::ForceSet if !fits => Some(Code::BadArgument),
             reserve::Action::Set | reserve::Action::ForceSet => {
+                self.changed |= !asked.macs().eq(self.reserved.iter().copied());
                 self.reserved.clear();
                 self.reserved.extend(asked.macs());
                 None

@@ -90,13 +90,18 @@ impl Drop for Target {
     }
 }
 
+/// Writes are not taken by broadcast.
+fn to_target(initiator: &mut Initiator) -> Header {
+    Header { destination: Mac([2, 0, 0, 0, 0, 1]), ..initiator.request(OURS, Command::Ata) }
+}
+
 fn ata(initiator: &mut Initiator, code: u8, sector: u64, count: u8, data: &[u8]) -> Option<(Registers, Vec<u8>)> {
     let registers =
         Registers { flags: 0x40, feature_error: 0, count, command_status: code, lba: Registers::lba_bytes(sector) };
     let mut argument = vec![0; 12];
     registers.encode(&mut argument).unwrap();
     argument.extend_from_slice(data);
-    let header = initiator.request(OURS, Command::Ata);
+    let header = if data.is_empty() { initiator.request(OURS, Command::Ata) } else { to_target(initiator) };
     let answer = initiator.ask(&header, &argument, LONG).unwrap()?;
     let (header, argument) = Header::parse(&answer).unwrap();
     assert_eq!((header.flags, header.address), (Flags::RESPONSE, OURS));
@@ -363,7 +368,7 @@ fn retransmitted_writes_never_land_after_newer_ones() {
         argument.extend([0, 0]);
         argument.extend(&data);
         for copy in 1..=copies {
-            let header = initiator.request(OURS, Command::Ata);
+            let header = to_target(&mut initiator);
             if copy < copies {
                 let mut frame = vec![0; 24];
                 header.encode(&mut frame).unwrap();

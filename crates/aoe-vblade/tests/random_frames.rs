@@ -36,6 +36,21 @@ fn ata() -> impl Strategy<Value = (u8, Vec<u8>)> {
     })
 }
 
+fn trim() -> impl Strategy<Value = (u8, Vec<u8>)> {
+    let range = (prop_oneof![12 => 0..44u64, 1 => any::<u64>()], prop_oneof![12 => 0..9u16, 1 => any::<u16>()]);
+    let (feature, count) = (prop_oneof![12 => Just(1), 1 => any::<u8>()], prop_oneof![12 => 0..4u8, 1 => any::<u8>()]);
+    let length = prop::sample::select(vec![24, 512, 1024, 1478]);
+    (feature, count, vec(range, 0..5), length).prop_map(|(feature, count, ranges, length)| {
+        let mut argument = vec![0x40, feature, count, 0x06, 0, 0, 0, 0, 0, 0, 0, 0];
+        for (first, sectors) in ranges {
+            argument.extend(&first.to_le_bytes()[..6]);
+            argument.extend(sectors.to_le_bytes());
+        }
+        argument.resize(12 + length, 0);
+        (0, argument)
+    })
+}
+
 fn config() -> impl Strategy<Value = (u8, Vec<u8>)> {
     (0..6u8, vec(97..99u8, 0..5), prop_oneof![6 => Just(0), 1 => any::<u16>()]).prop_map(|(action, string, more)| {
         let length = u16::try_from(string.len()).unwrap().wrapping_add(more);
@@ -69,11 +84,12 @@ fn reserve() -> impl Strategy<Value = (u8, Vec<u8>)> {
 }
 
 fn frame() -> impl Strategy<Value = Vec<u8>> {
-    let message = prop_oneof![12 => ata(), 3 => config(), 1 => mask(), 1 => reserve(), 1 => (any::<u8>(), vec(any::<u8>(), 0..40))];
+    let message = prop_oneof![12 => ata(), 3 => trim(), 3 => config(), 1 => mask(), 1 => reserve(), 1 => (any::<u8>(), vec(any::<u8>(), 0..40))];
     let cut = prop_oneof![12 => Just(usize::MAX), 1 => 0..64usize];
-    (source(), version_flags(), address(), any::<u32>(), message, cut).prop_map(
-        |(source, version_flags, address, tag, (command, argument), cut)| {
-            let mut frame = vec![2, 0, 0, 0, 0, 1];
+    let destination = prop_oneof![12 => Just([2, 0, 0, 0, 0, 1]), 1 => Just([0xff; 6])];
+    (destination, source(), version_flags(), address(), any::<u32>(), message, cut).prop_map(
+        |(destination, source, version_flags, address, tag, (command, argument), cut)| {
+            let mut frame = Vec::from(destination);
             frame.extend(source);
             frame.extend([0x88, 0xa2, version_flags, 0]);
             frame.extend(address);

@@ -3,7 +3,7 @@
 
 use nines_proto::aoe::ata::Registers;
 use nines_proto::aoe::config::Config;
-use nines_proto::aoe::identify::{Identified, Identity};
+use nines_proto::aoe::identify::{Identified, Identity, Trim, world_wide_name};
 use nines_proto::aoe::mask::{Directive, Mask};
 use nines_proto::aoe::reserve::Reserve;
 use nines_proto::aoe::{Address, Flags, Header, Malformed, Shelf, Slot};
@@ -110,13 +110,16 @@ proptest! {
         sectors in 0..1u64 << 48,
         write_cache in any::<bool>(),
         physical_exponent in 0..16u8,
+        trim in prop::sample::select(vec![Trim::None, Trim::Undetermined, Trim::Zeroes]),
     ) {
         let identity = Identity {
             serial: &serial, firmware: &firmware, model: &model, sectors, write_cache, physical_exponent, rotating: None,
+            trim,
         };
         let wanted = Identified {
             serial: serial.clone(), firmware: firmware.clone(), model: model.clone(), sectors, lba48: true, write_cache,
-            physical_exponent, checksum_valid: Some(true),
+            smart: true, physical_exponent, world_wide_name: Some(world_wide_name(&serial)), trim,
+            checksum_valid: Some(true),
         };
         prop_assert_eq!(Identified::parse(&identity.encode()), wanted);
     }

@@ -1,6 +1,7 @@
 use nines_proto::aoe::ata::{error, flag};
 use nines_proto::aoe::config::Action as ConfigAction;
-use nines_proto::aoe::identify::Identity;
+use nines_proto::aoe::identify::{Identity, Trim};
+use nines_proto::aoe::trim::Range;
 use nines_proto::aoe::{MIN_FRAME, Shelf, Slot};
 
 use super::*;
@@ -8,6 +9,7 @@ use super::*;
 const HOST: Mac = Mac([2, 0, 0, 0, 0, 0x10]);
 const OTHER: Mac = Mac([2, 0, 0, 0, 0, 0x20]);
 const OURS: Address = Address { shelf: Shelf(7), slot: Slot(3) };
+const TARGET: Mac = Mac([2, 0, 0, 0, 0, 1]);
 const EVERYBODY: Address = Address::ALL;
 
 fn settings() -> Settings {
@@ -19,14 +21,16 @@ fn settings() -> Settings {
         write_cache: false,
         physical_exponent: 0,
         rotating: None,
+        trim: Trim::Zeroes,
     };
     Settings {
         address: OURS,
-        mac: Mac([2, 0, 0, 0, 0, 1]),
+        mac: TARGET,
         mtu: 1500,
         buffers: 64,
-        disk: Disk { sectors: 1000, read_only: false, identify: Box::new(identity.encode()) },
+        disk: Disk { sectors: 1000, read_only: false, trim: true, identify: Box::new(identity.encode()) },
         mask: Vec::new(),
+        wire_edits: true,
     }
 }
 
@@ -36,7 +40,7 @@ fn target() -> Target {
 
 fn header(source: Mac, address: Address, command: Command) -> Header {
     Header {
-        destination: Mac::BROADCAST,
+        destination: if address.is_wild() { Mac::BROADCAST } else { TARGET },
         source,
         version: VERSION,
         flags: Flags::default(),
@@ -71,13 +75,13 @@ fn ask(target: &mut Target, frame: &[u8]) -> Result<Vec<u8>, Ignored> {
             assert_eq!(data.len(), extent.length());
             pending.finish(Ok(()), &mut answer)
         }
-        Step::Flush(pending) => pending.finish(Ok(()), &mut answer),
+        Step::Flush(pending) | Step::Trim(_, pending) => pending.finish(Ok(()), &mut answer),
     };
     answer.truncate(length);
     assert!(length >= MIN_FRAME);
     let (got, _) = Header::parse(&answer).unwrap();
     let (asked, _) = Header::parse(frame).unwrap();
-    assert_eq!((got.destination, got.source, got.version), (asked.source, Mac([2, 0, 0, 0, 0, 1]), VERSION));
+    assert_eq!((got.destination, got.source, got.version), (asked.source, TARGET, VERSION));
     assert_eq!((got.address, got.command, got.tag), (OURS, asked.command, asked.tag));
     assert!(got.flags == Flags::RESPONSE || got.flags == Flags::RESPONSE.with(Flags::ERROR));
     assert_eq!(got.flags.has(Flags::ERROR), got.error != 0);
@@ -300,7 +304,7 @@ fn unknown_commands_are_unrecognized() {
 fn a_config_answer_says_what_the_interface_carries() {
     for (mtu, sectors) in [(1500, 2), (4131, 7), (4132, 8), (9000, 17), (500, 1)] {
         let mut target = target();
-        target.set_link(Mac([2, 0, 0, 0, 0, 1]), mtu);
+        target.set_link(TARGET, mtu);
         let answer = ask(&mut target, &config_from(HOST, EVERYBODY, ConfigAction::Read, &[])).unwrap();
         let config = Config::parse(&answer[Header::LENGTH..]).unwrap();
         assert_eq!((config.buffers, config.sectors, config.version), (64, sectors, VERSION));
@@ -358,10 +362,10 @@ fn a_config_longer_than_its_frame_is_refused() {
 #[test]
 fn a_config_that_no_answer_could_show_is_refused() {
     let mut target = target();
-    target.set_link(Mac([2, 0, 0, 0, 0, 1]), 600);
+    target.set_link(TARGET, 600);
     assert_eq!(code(&ask(&mut target, &config(ConfigAction::Set, &[7; 600])).unwrap()), Code::BadArgument as u8);
     assert_eq!(code(&ask(&mut target, &config(ConfigAction::Set, &[7; 582])).unwrap()), 0);
-    target.set_link(Mac([2, 0, 0, 0, 0, 1]), 599);
+    target.set_link(TARGET, 599);
     assert_eq!(ask(&mut target, &config(ConfigAction::Read, &[])), Err(Ignored::TooLong));
 }
 
@@ -498,4 +502,189 @@ fn an_advertisement_is_an_answer_nobody_asked_for() {
     let config = Config::parse(argument).unwrap();
     assert_eq!((config.action, config.buffers, config.sectors), (ConfigAction::Read, 64, 2));
     assert_eq!(length, MIN_FRAME);
+}
+
+fn trim(ranges: &[Range]) -> Vec<u8> {
+    let mut data = vec![0; 512];
+    assert!(Ranges::encode(ranges, &mut data));
+    feature(op::DATA_SET_MANAGEMENT, ata::TRIM, [0; 6], 1, &data)
+}
+
+fn feature(command_status: u8, feature_error: u8, lba: [u8; 6], count: u8, data: &[u8]) -> Vec<u8> {
+    let registers = Registers { flags: flag::EXTENDED, feature_error, count, command_status, lba };
+    let mut argument = vec![0; 12];
+    registers.encode(&mut argument).unwrap();
+    argument.extend_from_slice(data);
+    message(&header(HOST, OURS, Command::Ata), &argument)
+}
+
+fn to(destination: Mac, mut frame: Vec<u8>) -> Vec<u8> {
+    frame[..6].copy_from_slice(&destination.0);
+    frame
+}
+
+#[test]
+fn a_trim_comes_out_as_its_ranges() {
+    let ranges = [Range { first: 990, sectors: 10 }, Range { first: 0, sectors: 1 }, Range { first: 0, sectors: 5 }];
+    let (frame, mut answer) = (trim(&ranges), vec![0xee; ANSWER]);
+    let Step::Trim(got, pending) = target().take(&frame, &mut answer) else { panic!("a trim") };
+    assert_eq!(got.iter().collect::<Vec<_>>(), ranges);
+    let length = pending.finish(Ok(()), &mut answer);
+    assert_eq!((length, status(&answer), registers(&answer).count), (MIN_FRAME, DONE, 0));
+    let beyond = ask(&mut target(), &trim(&[Range { first: 991, sectors: 10 }])).unwrap();
+    assert_eq!((code(&beyond), status(&beyond)), (0, (0x41, error::ID_NOT_FOUND)));
+    let mut wild = trim(&ranges);
+    wild[16..19].fill(0xff);
+    assert_eq!(status(&ask(&mut target(), &wild).unwrap()), ABORTED);
+}
+
+#[test]
+fn nothing_changes_a_disk_by_a_group_address() {
+    for group in [Mac::BROADCAST, Mac([1, 0, 0x5e, 0, 0, 1])] {
+        for frame in [
+            ata(op::WRITE, 0, 1, &[0; 512]),
+            ata(op::WRITE_DMA, 0, 1, &[0; 512]),
+            ata(op::WRITE_EXT, 0, 1, &[0; 512]),
+            ata(op::WRITE_DMA_EXT, 0, 1, &[0; 512]),
+            trim(&[Range { first: 0, sectors: 1 }]),
+        ] {
+            assert_eq!(status(&ask(&mut target(), &to(group, frame.clone())).unwrap()), ABORTED);
+            assert_eq!(status(&ask(&mut target(), &frame).unwrap()), DONE);
+        }
+        for code in [op::READ, op::READ_EXT, op::IDENTIFY, op::FLUSH_EXT] {
+            assert_eq!(status(&ask(&mut target(), &to(group, ata(code, 0, 1, &[]))).unwrap()), DONE);
+        }
+    }
+}
+
+#[test]
+fn smart_says_whether_the_medium_is_failing() {
+    let ask = |target: &mut Target, subcommand, count| {
+        let answer = ask(target, &feature(op::SMART, subcommand, [0, 0x4f, 0xc2, 0xa0, 0, 0], count, &[0xff; 512]));
+        let answer = answer.unwrap();
+        // aoeping takes nothing shorter.
+        assert_eq!((answer.len(), code(&answer)), (ata::DATA + 512, 0));
+        assert_eq!(answer[ata::DATA..], [0; 512]);
+        (status(&answer), registers(&answer).count, registers(&answer).lba)
+    };
+    let mut target = target();
+    let healthy = [0, 0x4f, 0xc2, 0xa0, 0, 0];
+    assert_eq!(ask(&mut target, smart::RETURN_STATUS, 0), (DONE, 0, healthy));
+    assert_eq!(ask(&mut target, smart::ENABLE, 1), (DONE, 0, healthy));
+    for subcommand in [smart::READ_DATA, 0xd4, 0xd5, 0xd6, smart::DISABLE] {
+        assert_eq!(ask(&mut target, subcommand, 1), (ABORTED, 1, healthy), "{subcommand:#x}");
+    }
+    target.set_failing(true);
+    assert_eq!(ask(&mut target, smart::RETURN_STATUS, 0), (DONE, 0, [0, 0xf4, 0x2c, 0xa0, 0, 0]));
+}
+
+#[test]
+fn a_denied_host_hears_nothing_even_if_the_mask_lists_it() {
+    let mut target = Target::new(Settings { mask: vec![HOST, OTHER], ..settings() }).unwrap();
+    for mac in [OTHER, HOST, Mac([2; 6]), HOST] {
+        target.deny(mac);
+    }
+    assert_eq!(target.denied(), [HOST, OTHER, Mac([2; 6])]);
+    for frame in [
+        ata(op::IDENTIFY, 0, 1, &[]),
+        ata(op::WRITE_EXT, 0, 1, &[0; 512]),
+        config_from(HOST, EVERYBODY, ConfigAction::Read, &[]),
+        mask_from(HOST, mask::Action::Edit, &[(Verb::Add, HOST)]),
+        reserve_from(HOST, reserve::Action::ForceSet, &[HOST]),
+        message(&Header { version: 2, ..header(HOST, OURS, Command::Other(9)) }, &[]),
+    ] {
+        assert_eq!(ask(&mut target, &frame), Err(Ignored::Denied));
+    }
+    target.admit(HOST);
+    target.admit(HOST);
+    assert_eq!(status(&ask(&mut target, &ata(op::IDENTIFY, 0, 1, &[])).unwrap()), DONE);
+    assert_eq!(ask(&mut target, &ata_from(OTHER, OURS, op::IDENTIFY, 0, 1, &[])), Err(Ignored::Denied));
+}
+
+#[test]
+fn a_mask_that_frames_cannot_edit_is_shown_and_stays() {
+    let mut target = Target::new(Settings { mask: vec![HOST], wire_edits: false, ..settings() }).unwrap();
+    for edit in [(Verb::Add, OTHER), (Verb::Delete, HOST), (Verb::Other(9), HOST)] {
+        let answer = ask(&mut target, &mask_from(HOST, mask::Action::Edit, &[edit])).unwrap();
+        assert_eq!((code(&answer), masked(&answer)), (0, (EditError::Unspecified as u8, 0, vec![])));
+    }
+    assert_eq!(masked(&ask(&mut target, &mask_from(HOST, mask::Action::Read, &[])).unwrap()).2, [HOST]);
+    assert!(!target.changed());
+}
+
+#[test]
+fn what_is_to_be_kept_is_known_and_taken_up_again() {
+    let mut target = target();
+    let mut changes = |frame: Option<Vec<u8>>, deny: Option<Mac>| {
+        if let Some(frame) = frame {
+            ask(&mut target, &frame).unwrap();
+        }
+        if let Some(mac) = deny {
+            target.deny(mac);
+        }
+        let changed = target.changed();
+        target.saved();
+        changed
+    };
+    assert!(changes(Some(config(ConfigAction::Set, b"a\xff")), None));
+    assert!(!changes(Some(config(ConfigAction::Set, b"a\xff")), None));
+    assert!(!changes(Some(config(ConfigAction::Set, b"other")), None), "refused");
+    assert!(!changes(Some(config(ConfigAction::Read, b"other")), None));
+    assert!(changes(Some(mask_from(HOST, mask::Action::Edit, &[(Verb::Add, OTHER), (Verb::Add, HOST)])), None));
+    assert!(!changes(Some(mask_from(HOST, mask::Action::Edit, &[(Verb::Add, OTHER)])), None));
+    assert!(changes(Some(mask_from(HOST, mask::Action::Edit, &[(Verb::Add, TARGET), (Verb::Other(9), HOST)])), None));
+    assert!(changes(Some(mask_from(HOST, mask::Action::Edit, &[(Verb::Delete, TARGET)])), None));
+    assert!(changes(Some(reserve_from(HOST, reserve::Action::Set, &[HOST])), None));
+    assert!(!changes(Some(reserve_from(HOST, reserve::Action::Set, &[HOST])), None));
+    assert!(!changes(Some(ata(op::WRITE, 0, 1, &[0; 512])), None));
+    assert!(changes(None, Some(Mac([2; 6]))));
+    assert!(!changes(None, Some(Mac([2; 6]))));
+    let kept = target.kept();
+    let text = serde_json::to_string(&kept).unwrap();
+    let wanted = r#"{"config":"61ff","mask":["02:00:00:00:00:20","02:00:00:00:00:10"],"reserved":["02:00:00:00:00:10"],"denied":["02:02:02:02:02:02"]}"#;
+    assert_eq!(text, wanted);
+    let mut again = Target::new(settings()).unwrap();
+    again.restore(&serde_json::from_str(&text).unwrap()).unwrap();
+    assert!(!again.changed());
+    assert_eq!(again.kept(), kept);
+    assert_eq!(
+        (again.config(), again.audience(), again.denied()),
+        (&b"a\xff"[..], &[OTHER, HOST][..], &[Mac([2; 6])][..])
+    );
+}
+
+#[test]
+fn what_no_target_kept_is_refused_and_changes_nothing() {
+    let mut target = target();
+    ask(&mut target, &config(ConfigAction::Set, b"label")).unwrap();
+    let mac = "02:00:00:00:00:10".to_owned();
+    for (kept, wanted) in [
+        (Kept { config: "6".into(), ..Kept::default() }, "config: `6' is not hexadecimal"),
+        (Kept { config: "zz".into(), ..Kept::default() }, "config: `zz' is not hexadecimal"),
+        (Kept { config: "é".into(), ..Kept::default() }, "config: `é' is not hexadecimal"),
+        (Kept { config: "00".repeat(1025), ..Kept::default() }, "config: 1025 entries, at most 1024"),
+        (Kept { mask: vec![mac.clone(); 256], ..Kept::default() }, "mask: 256 entries, at most 255"),
+        (Kept { reserved: vec![mac.clone(); 256], ..Kept::default() }, "reserved: 256 entries, at most 255"),
+        (
+            Kept { denied: vec![mac.clone(), "x".into()], ..Kept::default() },
+            "denied: `x' is not an Ethernet address such as 00:16:3e:00:00:0a",
+        ),
+    ] {
+        assert_eq!(target.restore(&kept).unwrap_err().to_string(), wanted);
+        assert_eq!(
+            (target.config(), target.audience(), target.denied()),
+            (&b"label"[..], &[Mac::BROADCAST][..], &[][..])
+        );
+    }
+    assert!(serde_json::from_str::<Kept>(r#"{"mask":[],"maks":[]}"#).is_err());
+    assert_eq!(serde_json::from_str::<Kept>("{}").unwrap(), Kept::default());
+}
+
+#[test]
+fn a_disk_that_grew_is_served_to_its_new_end() {
+    let mut target = target();
+    assert_eq!(status(&ask(&mut target, &ata(op::READ_EXT, 1 << 33, 1, &[])).unwrap()), (0x41, error::ID_NOT_FOUND));
+    target.set_disk(Disk { sectors: (1 << 33) + 1, ..settings().disk });
+    assert_eq!(status(&ask(&mut target, &ata(op::READ_EXT, 1 << 33, 1, &[])).unwrap()), DONE);
+    assert_eq!(status(&ask(&mut target, &ata(op::READ_EXT, (1 << 33) + 1, 1, &[])).unwrap()).1, error::ID_NOT_FOUND);
 }

@@ -21,8 +21,9 @@ pub fn run<'f>(frames: impl IntoIterator<Item = &'f [u8]>) {
         mac: TARGET,
         mtu: MTU,
         buffers: 64,
-        disk: Disk { sectors: SECTORS as u64, read_only: false, identify: Box::new([0x1d; 512]) },
+        disk: Disk { sectors: SECTORS as u64, read_only: false, trim: true, identify: Box::new([0x1d; 512]) },
         mask: Vec::new(),
+        wire_edits: true,
     })
     .expect("an empty mask");
     let mut disk = vec![0; SECTORS * 512];
@@ -33,7 +34,7 @@ pub fn run<'f>(frames: impl IntoIterator<Item = &'f [u8]>) {
         let expected = model.expect(frame);
         let length = match target.take(frame, &mut answer) {
             Step::Ignore(_) => {
-                assert_ne!(expected, Expected::Written, "a valid write was ignored");
+                assert_ne!(expected, Expected::Changed, "a valid write or trim was ignored");
                 assert!(!matches!(expected, Expected::Data(_)), "a valid read was ignored");
                 continue;
             }
@@ -44,9 +45,17 @@ pub fn run<'f>(frames: impl IntoIterator<Item = &'f [u8]>) {
                 pending.finish(Ok(()), &mut answer)
             }
             Step::Write(extent, data, pending) => {
-                assert_eq!(expected, Expected::Written, "a write that nothing asked for");
+                assert_eq!(expected, Expected::Changed, "a write that nothing asked for");
                 let from = usize::try_from(extent.offset()).expect("on the disk");
                 disk[from..from + extent.length()].copy_from_slice(data);
+                pending.finish(Ok(()), &mut answer)
+            }
+            Step::Trim(ranges, pending) => {
+                assert_eq!(expected, Expected::Changed, "a trim that nothing asked for");
+                for range in ranges.iter() {
+                    let bytes = |sector: u64| usize::try_from(sector).expect("on the disk") * 512;
+                    disk[bytes(range.first)..bytes(range.end())].fill(0);
+                }
                 pending.finish(Ok(()), &mut answer)
             }
             Step::Flush(pending) => pending.finish(Ok(()), &mut answer),
@@ -54,12 +63,19 @@ pub fn run<'f>(frames: impl IntoIterator<Item = &'f [u8]>) {
         assert_eq!(disk, model.disk, "the disk differs from the model's");
         let answer = &answer[..length];
         check_answer(frame, answer);
+        // What is kept outlives the target: the next one goes on where this one was.
+        if target.changed() {
+            let kept = target.kept();
+            target.restore(&kept).expect("what it kept itself");
+            target.saved();
+            assert_eq!(target.kept(), kept);
+        }
         match expected {
             Expected::Data(data) => {
                 assert_eq!((answer[15], answer[25], answer[26], answer[27]), (0, 0, 0, 0x40));
                 assert_eq!(answer[36..], data);
             }
-            Expected::Written => assert_eq!((answer[15], answer[25], answer[26], answer[27]), (0, 0, 0, 0x40)),
+            Expected::Changed => assert_eq!((answer[15], answer[25], answer[26], answer[27]), (0, 0, 0, 0x40)),
             Expected::Anything => {}
         }
         model.learn(frame, answer);
@@ -85,8 +101,8 @@ fn check_answer(frame: &[u8], answer: &[u8]) {
 enum Expected {
     /// A read of these bytes.
     Data(Vec<u8>),
-    /// A write that succeeds.
-    Written,
+    /// A write or a trim that succeeds.
+    Changed,
     /// No data command that succeeds.
     Anything,
 }
@@ -109,6 +125,10 @@ impl Model {
             return Expected::Anything;
         }
         let count = usize::from(frame[26]);
+        let group = frame[0] & 1 == 1;
+        if frame[27] == 0x06 {
+            return self.trimmed(frame, count, group);
+        }
         let bytes = match frame[27] {
             0x20 | 0xc8 | 0x30 | 0xca => [frame[28], frame[29], frame[30], frame[31] & 0x0f, 0, 0, 0, 0],
             _ => [frame[28], frame[29], frame[30], frame[31], frame[32], frame[33], 0, 0],
@@ -120,12 +140,31 @@ impl Model {
         let range = first * 512..(first + count) * 512;
         match frame[27] {
             0x20 | 0x24 | 0x25 | 0xc8 => Expected::Data(self.disk[range].to_vec()),
-            0x30 | 0x34 | 0x35 | 0xca if frame.len() >= 36 + count * 512 => {
+            0x30 | 0x34 | 0x35 | 0xca if frame.len() >= 36 + count * 512 && !group => {
                 self.disk[range].copy_from_slice(&frame[36..36 + count * 512]);
-                Expected::Written
+                Expected::Changed
             }
             _ => Expected::Anything,
         }
+    }
+
+    fn trimmed(&mut self, frame: &[u8], count: usize, group: bool) -> Expected {
+        if group || frame[25] != 1 || !(1..=2).contains(&count) || frame.len() < 36 + count * 512 {
+            return Expected::Anything;
+        }
+        let mut ranges = Vec::new();
+        for entry in frame[36..36 + count * 512].chunks_exact(8) {
+            let first = entry[..6].iter().rev().fold(0, |first, byte| first << 8 | usize::from(*byte));
+            let length = usize::from(entry[6]) | usize::from(entry[7]) << 8;
+            if length > 0 && first + length > SECTORS {
+                return Expected::Anything;
+            }
+            ranges.push((first, length));
+        }
+        for (first, length) in ranges.into_iter().filter(|(_, length)| *length > 0) {
+            self.disk[first * 512..(first + length) * 512].fill(0);
+        }
+        Expected::Changed
     }
 
     /// The lists change as the target says they did; what they then do is checked.

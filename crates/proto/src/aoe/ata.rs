@@ -7,6 +7,8 @@ pub const DATA: usize = Header::LENGTH + size_of::<raw::Ata>();
 
 /// ATA operation codes a disk is driven with.
 pub mod op {
+    /// DATA SET MANAGEMENT; the feature register says what is done with the ranges.
+    pub const DATA_SET_MANAGEMENT: u8 = 0x06;
     /// READ SECTORS.
     pub const READ: u8 = 0x20;
     /// READ SECTORS EXT.
@@ -19,6 +21,8 @@ pub mod op {
     pub const WRITE_EXT: u8 = 0x34;
     /// WRITE DMA EXT.
     pub const WRITE_DMA_EXT: u8 = 0x35;
+    /// SMART; a [`smart`](super::smart) code in the feature register.
+    pub const SMART: u8 = 0xb0;
     /// READ DMA.
     pub const READ_DMA: u8 = 0xc8;
     /// WRITE DMA.
@@ -31,6 +35,25 @@ pub mod op {
     pub const FLUSH_EXT: u8 = 0xea;
     /// IDENTIFY DEVICE.
     pub const IDENTIFY: u8 = 0xec;
+}
+
+/// The feature register of DATA SET MANAGEMENT: the ranges are not needed any more.
+pub const TRIM: u8 = 0x01;
+
+/// SMART's subcommands, in the feature register. Each wants [`KEY`](smart::KEY) in the LBA.
+pub mod smart {
+    /// SMART READ DATA.
+    pub const READ_DATA: u8 = 0xd0;
+    /// SMART ENABLE OPERATIONS.
+    pub const ENABLE: u8 = 0xd8;
+    /// SMART DISABLE OPERATIONS.
+    pub const DISABLE: u8 = 0xd9;
+    /// SMART RETURN STATUS.
+    pub const RETURN_STATUS: u8 = 0xda;
+    /// LBA 8 to 23 of every request, and of a healthy disk's answer to RETURN STATUS.
+    pub const KEY: [u8; 2] = [0x4f, 0xc2];
+    /// The same of a disk that is failing.
+    pub const FAILING: [u8; 2] = [0xf4, 0x2c];
 }
 
 /// Status register bits.

@@ -20,8 +20,28 @@ const FLUSH: u16 = 1 << 12 | 1 << 13;
 const WRITE_CACHE: u16 = 1 << 5;
 /// Words 50, 83, 84, 87: "this word is valid", bits 15:14 = 01.
 const VALID: u16 = 1 << 14;
+/// Words 82, 85: SMART.
+const SMART: u16 = 1;
+/// Words 84, 87: words 108-111 are a world wide name.
+const NAMED: u16 = 1 << 8;
+/// Word 69: what is read after TRIM is always the same.
+const DETERMINISTIC: u16 = 1 << 14;
+/// Word 69: and it is zeroes.
+const ZEROED: u16 = 1 << 5;
 /// Word 255 low byte: the high byte is a checksum.
 const SIGNATURE: u8 = 0xa5;
+
+/// What TRIM does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Trim {
+    /// Nothing: there is no such command.
+    #[default]
+    None,
+    /// Trimmed sectors hold anything, perhaps another thing each time.
+    Undetermined,
+    /// Trimmed sectors are zero.
+    Zeroes,
+}
 
 /// What a disk says about itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +60,8 @@ pub struct Identity<'a> {
     pub physical_exponent: u8,
     /// Word 217.
     pub rotating: Option<bool>,
+    /// Words 69, 105 and 169.
+    pub trim: Trim,
 }
 
 impl Identity<'_> {
@@ -60,15 +82,19 @@ impl Identity<'_> {
         words[50] = VALID;
         let lba28 = self.sectors.min(MAX_LBA28);
         (words[60], words[61]) = (lba28 as u16, (lba28 >> 16) as u16);
-        // ATA/ATAPI-4 to ATA8-ACS.
-        words[80] = 0x01f0;
+        words[69] = match self.trim {
+            Trim::None | Trim::Undetermined => 0,
+            Trim::Zeroes => DETERMINISTIC | ZEROED,
+        };
+        // ATA/ATAPI-4 to ACS-2.
+        words[80] = 0x03f0;
         let cache = if self.write_cache { WRITE_CACHE } else { 0 };
-        words[82] = cache;
+        words[82] = SMART | cache;
         words[83] = VALID | LBA48 | FLUSH;
-        words[84] = VALID;
-        words[85] = cache;
+        words[84] = VALID | NAMED;
+        words[85] = SMART | cache;
         words[86] = LBA48 | FLUSH;
-        words[87] = VALID;
+        words[87] = VALID | NAMED;
         words[93] = 0x400b;
         let lba48 = self.sectors.min(MAX_LBA48);
         for (at, word) in words[100..103].iter_mut().enumerate() {
@@ -76,6 +102,14 @@ impl Identity<'_> {
         }
         if self.physical_exponent > 0 {
             words[106] = VALID | 1 << 13 | u16::from(self.physical_exponent & 0x0f);
+        }
+        let name = world_wide_name(self.serial);
+        for (at, word) in words[108..112].iter_mut().enumerate() {
+            *word = (name >> (48 - 16 * at)) as u16;
+        }
+        if self.trim != Trim::None {
+            // A sector of ranges a command, which every frame has room for.
+            (words[105], words[169]) = (1, 1);
         }
         if self.rotating == Some(false) {
             words[217] = 1;
@@ -105,8 +139,14 @@ pub struct Identified {
     pub lba48: bool,
     /// A volatile write cache is on.
     pub write_cache: bool,
+    /// SMART commands are there and enabled.
+    pub smart: bool,
     /// Logical sectors in a physical one, as a power of two.
     pub physical_exponent: u8,
+    /// Words 108-111.
+    pub world_wide_name: Option<u64>,
+    /// What TRIM does.
+    pub trim: Trim,
     /// `None` when the disk does not say.
     pub checksum_valid: Option<bool>,
 }
@@ -120,6 +160,12 @@ impl Identified {
             |from: usize, words: usize| (0..words).rev().fold(0, |value, at| value << 16 | u64::from(word(from + at)));
         let lba48 = (word(83) | word(86)) & LBA48 != 0;
         let physical = word(106);
+        let named = word(87) & (1 << 15 | VALID | NAMED) == VALID | NAMED;
+        let trim = match (word(169) & 1 != 0, word(69) & (DETERMINISTIC | ZEROED) == DETERMINISTIC | ZEROED) {
+            (false, _) => Trim::None,
+            (true, false) => Trim::Undetermined,
+            (true, true) => Trim::Zeroes,
+        };
         let known = physical & (1 << 15 | VALID | 1 << 13) == VALID | 1 << 13;
         Self {
             serial: text(&sector[2 * SERIAL..40]),
@@ -128,10 +174,21 @@ impl Identified {
             sectors: if lba48 { number(100, 4) } else { number(60, 2) },
             lba48,
             write_cache: word(85) & WRITE_CACHE != 0,
+            smart: word(82) & word(85) & SMART != 0,
             physical_exponent: if known { (physical & 0x0f).to_le_bytes()[0] } else { 0 },
+            world_wide_name: named.then(|| (108..112).fold(0, |name, at| name << 16 | u64::from(word(at)))),
+            trim,
             checksum_valid: (sector[510] == SIGNATURE).then(|| sum(sector) == 0),
         }
     }
+}
+
+/// A name nobody has registered (NAA 3, locally assigned), the same for the same serial number
+/// wherever and whenever it is made: its 64-bit FNV-1a hash without the four highest bits.
+#[must_use]
+pub fn world_wide_name(serial: &str) -> u64 {
+    let hash = |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    3 << 60 | serial.bytes().fold(0xcbf2_9ce4_8422_2325, hash) & (u64::MAX >> 4)
 }
 
 fn sum(bytes: &[u8]) -> u8 {
@@ -166,6 +223,7 @@ mod tests {
             write_cache: false,
             physical_exponent: 3,
             rotating: Some(false),
+            trim: Trim::Zeroes,
         }
     }
 
@@ -179,7 +237,10 @@ mod tests {
             sectors: 5_000_000_000,
             lba48: true,
             write_cache: false,
+            smart: true,
             physical_exponent: 3,
+            world_wide_name: Some(0x3000_0000_0000_0000 | world_wide_name("7.3:node1")),
+            trim: Trim::Zeroes,
             checksum_valid: Some(true),
         };
         assert_eq!(read, wanted);
@@ -192,6 +253,39 @@ mod tests {
         let small = Identity { sectors: 2048, ..identity() }.encode();
         assert_eq!(small[120..124], 2048u32.to_le_bytes());
         assert_eq!(small[200..208], 2048u64.to_le_bytes());
+    }
+
+    #[test]
+    fn a_name_is_locally_assigned_stable_and_another_for_another_disk() {
+        // FNV-1a's published value for "foobar" is 85944171f73967e8.
+        assert_eq!(world_wide_name("foobar"), 0x3594_4171_f739_67e8);
+        assert_ne!(world_wide_name("7.3:node1"), world_wide_name("7.4:node1"));
+        let sector = identity().encode();
+        let name = world_wide_name("7.3:node1").to_be_bytes();
+        assert_eq!([sector[217], sector[216], sector[219], sector[218]], name[..4], "highest word first");
+    }
+
+    #[test]
+    fn trim_and_the_write_cache_are_announced_only_where_they_are() {
+        for (trim, words) in [(Trim::None, (0, 0, 0)), (Trim::Undetermined, (0, 1, 1)), (Trim::Zeroes, (0x4020, 1, 1))]
+        {
+            let sector = Identity { trim, write_cache: true, ..identity() }.encode();
+            let word = |at: usize| u16::from_le_bytes([sector[2 * at], sector[2 * at + 1]]);
+            assert_eq!((word(69), word(105), word(169)), words);
+            assert_eq!((word(82), word(85)), (0x21, 0x21));
+            assert_eq!((word(83) >> 13 & 1, word(86) >> 13 & 1), (1, 1), "FLUSH CACHE EXT");
+            assert_eq!((word(106), word(217)), (0x6003, 1));
+            let read = Identified::parse(&sector);
+            assert_eq!((read.trim, read.write_cache, read.smart), (trim, true, true));
+        }
+        assert!(!Identified::parse(&identity().encode()).write_cache);
+    }
+
+    #[test]
+    fn sizes_beyond_2_tib_and_48_bits_are_told_as_far_as_words_go() {
+        for (sectors, told) in [(1 << 32, 1 << 32), ((1 << 33) + 5, (1 << 33) + 5), (u64::MAX, 0xffff_ffff_ffff)] {
+            assert_eq!(Identified::parse(&Identity { sectors, ..identity() }.encode()).sectors, told);
+        }
     }
 
     #[test]

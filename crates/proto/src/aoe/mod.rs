@@ -12,6 +12,7 @@ pub mod identify;
 pub mod mask;
 mod raw;
 pub mod reserve;
+pub mod trim;
 
 pub use header::{Address, Code, Command, Flags, Header, Shelf, Slot};
 
