@@ -115,3 +115,13 @@ fn the_fencing_of_a_node_ends_with_its_removal() {
 fn the_only_voter_cannot_be_fenced_and_whoever_asked_is_told() {
     kept_while_it_changes(3632);
 }
+
+#[test]
+fn a_node_learns_where_the_leader_is_although_nobody_could_tell_it_when_it_greeted() {
+    kept_while_it_changes(4746);
+}
+
+#[test]
+fn the_votes_do_not_all_go_to_nodes_that_never_joined() {
+    kept_while_it_changes(9647);
+}

@@ -159,8 +159,8 @@ impl Engine {
                 return Err(invalid(what));
             }
         }
-        if !conf.nodes.iter().any(|node| self.state.members.get(&node.id).is_some_and(|member| member.present)) {
-            return Err(invalid("none of its nodes is a member now: nobody would be left".into()));
+        if let Some(reason) = self.nobody_votes(&conf) {
+            return Err(invalid(reason));
         }
         Ok(Op::Configure { conf: Box::new(Proposed::of(&conf, self.who(caller))) })
     }
@@ -183,9 +183,21 @@ impl Engine {
             let fails = |error: String| (ErrorKind::Invalid, format!("{name} cannot be removed: {error}"));
             let text = without(&current.text, self.me()).map_err(|error| fails(format!("{error:#}")))?;
             let less = Conf::parse("cluster.conf", &text).map_err(|error| fails(error.to_string()))?;
+            if let Some(reason) = self.nobody_votes(&less) {
+                return Err(fails(reason));
+            }
             conf = Some(Box::new(Proposed::of(&less, self.who(caller))));
         }
         Ok(Op::Leave(Leave { force, conf, who: self.who(caller) }))
+    }
+
+    /// Why nobody could take the votes over as `conf` wants. Nodes that never were members would form
+    /// a cluster of their own with it, beside the one that waits for them.
+    fn nobody_votes(&self, conf: &Conf) -> Option<String> {
+        let member = |id: &u64| self.state.members.get(id).is_some_and(|member| member.present);
+        let names: Vec<String> = conf.voters().into_iter().map(|id| conf.name_of(id)).collect();
+        (!conf.voters().iter().any(member))
+            .then(|| format!("no node with a vote in it is a member now: have one of {} join before", names.join(", ")))
     }
 
     /// A configuration is committed: whoever asked for it is answered when the members have it.

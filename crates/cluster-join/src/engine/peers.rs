@@ -34,6 +34,8 @@ struct Peer {
     hears: Option<(u64, Vec<u64>)>,
     /// When its joining or loss was last proposed.
     proposed: Option<u64>,
+    /// When it was last told the configuration in force.
+    told_conf: Option<u64>,
 }
 
 /// When something was heard: in time awake, and on the clock of people.
@@ -219,6 +221,24 @@ impl Peers {
         Some(now.ms.saturating_sub(self.awake(now).saturating_sub(heard)))
     }
 
+    /// Those that are here, were not told the configuration for a token time, and introduced
+    /// themselves with an older one than `version`: each with its incarnation and that version.
+    fn behind(&self, now: Now, version: u32, token_ms: u64) -> Vec<(u64, u64, u32)> {
+        let here = self.others.iter().filter(|(node, _)| self.present(now, **node, token_ms));
+        let waits = here.filter(|(_, peer)| peer.told_conf.is_none_or(|at| now.ms >= at + token_ms));
+        let known = waits.filter_map(|(node, peer)| {
+            let hello = peer.hello.as_ref()?;
+            Some((*node, hello.incarnation, hello.config_version))
+        });
+        known.filter(|(_, _, known)| *known < version).collect()
+    }
+
+    fn told_configuration(&mut self, now: Now, node: u64) {
+        if let Some(peer) = self.others.get_mut(&node) {
+            peer.told_conf = Some(now.ms);
+        }
+    }
+
     /// The name of the node's log, as it was introduced.
     pub fn store(&self, node: u64) -> Option<&str> {
         Some(&self.others.get(&node)?.hello.as_ref()?.store)
@@ -268,7 +288,7 @@ impl Engine {
             // Over this link it says what it said over the other one; what we know is newer.
             return;
         }
-        (peer.snapshot_sent, peer.proposed) = (None, None);
+        (peer.snapshot_sent, peer.proposed, peer.told_conf) = (None, None, Some(now.ms));
         let (last, commit, known) = (hello.last, hello.commit, hello.known.get(&me).cloned());
         let (version, began) = (hello.config_version, (hello.voters.clone(), hello.learners.clone()));
         let forced = hello.forced;
@@ -344,9 +364,24 @@ impl Engine {
                 self.watch_snapshot(now, node);
             }
         }
+        self.watch_configurations(now);
         self.watch_leader(now);
         self.watch_quorum(now);
         self.watch_links(now);
+    }
+
+    /// A node that is not in the cluster may wait for the configuration to find those that would let
+    /// it in. What it was told when it greeted is lost where this node had no session to it yet.
+    fn watch_configurations(&mut self, now: Now) {
+        let Some(version) = self.state.configured.current().map(|current| current.version) else { return };
+        for (node, incarnation, known) in self.peers.behind(now, version, self.token_ms) {
+            let member = self.state.members.get(&node);
+            // To a member comes the log.
+            if !member.is_some_and(|member| member.present && member.incarnation == incarnation) {
+                self.peers.told_configuration(now, node);
+                self.bring_up_to_date(node, known);
+            }
+        }
     }
 
     fn watch_links(&mut self, now: Now) {
