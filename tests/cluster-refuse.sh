@@ -100,7 +100,8 @@ grep -q 'belongs to node 2, not 1' "$tmp/err" || fail "$(cat "$tmp/err")"
 fails 2 joins "config=$tmp/other.conf"
 grep -q 'belongs to cluster .test., not .other.' "$tmp/err" || fail "$(cat "$tmp/err")"
 
-# A torn tail is cut off and told, damage in the middle is refused with its place.
+# A torn tail is cut off and told; damage is refused with its place, that of what was written last
+# as well.
 logfile=$(echo "$tmp"/state2/log-*)
 cp "$logfile" "$tmp/good"
 printf 'half a batch' >>"$logfile"
@@ -108,9 +109,16 @@ join 2
 grep -q "log-.*: cut off 12 bytes of a write that a crash interrupted" "$tmp/join2.log" || fail "$(cat "$tmp/join2.log")"
 quorate 1 2
 down 2
-printf '\377' | dd of="$logfile" bs=1 seek=40 conv=notrunc 2>/dev/null
-fails 2 joins
-grep -q 'log-[0-9a-f]*: byte 36: a damaged batch before intact ones' "$tmp/err" || fail "$(cat "$tmp/err")"
+logfile=$(echo "$tmp"/state2/log-*)
+cp "$logfile" "$tmp/good"
+last=$(($(wc -c <"$logfile") - 512))
+for sector in 512 "$last"; do
+    cp "$tmp/good" "$logfile"
+    printf '\377' | dd of="$logfile" bs=1 seek=$((sector + 22)) conv=notrunc 2>/dev/null
+    fails 2 joins
+    grep -q "log-[0-9a-f]*: byte $sector: a sector that was written and has changed since" "$tmp/err" ||
+        fail "$(cat "$tmp/err")"
+done
 
 # A node that lost its state comes back empty, says so, is told everything, and only then stands
 # for election again.

@@ -1,6 +1,6 @@
 //! A host's state directory: what is synced stays, of the write under way any part may.
 
-use cluster_join::log::{HEADER, Identity, Loaded, Write, decode_snapshot, header, recover};
+use cluster_join::log::{HEADER, Identity, Loaded, SECTOR, Write, decode_snapshot, header, recover};
 use protobuf::Message as _;
 use raft::eraftpb::{Entry, HardState};
 
@@ -12,8 +12,6 @@ pub struct Disk {
     pub identity: Identity,
     pub snapshot: Option<(u64, Vec<u8>)>,
     pub log: Vec<u8>,
-    /// Where the last batch of the log begins.
-    pub(crate) last_batch: usize,
     /// What the log promises, as its last batch has it.
     pub term: u64,
     pub vote: u64,
@@ -28,26 +26,24 @@ impl Disk {
     #[must_use]
     pub fn new(identity: Identity) -> Self {
         let (term, vote, last) = (0, 0, 0);
-        Self { identity, snapshot: None, log: header(), last_batch: 8, term, vote, last, rotten: false, former: 0 }
+        Self { identity, snapshot: None, log: header(), term, vote, last, rotten: false, former: 0 }
     }
 
     /// Makes a write durable.
     pub fn write(&mut self, write: Write) {
         match write {
             Write::Append(bytes) => {
-                self.last_batch = self.log.len();
                 self.promise(&bytes);
                 self.log.extend_from_slice(&bytes);
             }
             Write::Replace { index, snapshot, log } => {
                 self.snapshot = Some((index, snapshot));
-                self.last_batch = HEADER.len();
                 self.last = index;
                 self.promise(&log[HEADER.len()..]);
                 self.log = log;
             }
             Write::StartOver { log } => {
-                (self.snapshot, self.last_batch, self.last, self.log) = (None, HEADER.len(), 0, log);
+                (self.snapshot, self.last, self.log) = (None, 0, log);
                 // What it promised counts no more: it does not vote before it has caught up.
                 (self.term, self.vote) = (0, 0);
             }
@@ -59,10 +55,9 @@ impl Disk {
         match write {
             Write::Append(bytes) => {
                 let mut bytes = bytes[..random.index(bytes.len() + 1)].to_vec();
-                // Blocks of a file need not reach the disk in their order.
-                if random.one_in(4) && !bytes.is_empty() {
-                    let from = random.index(bytes.len());
-                    bytes[from..].fill(0);
+                // Sectors need not reach the disk in their order; the file has zeros instead of them.
+                if random.one_in(2) {
+                    bytes.chunks_mut(SECTOR).filter(|_| random.one_in(2)).for_each(|sector| sector.fill(0));
                 }
                 self.log.extend_from_slice(&bytes);
             }
@@ -78,13 +73,17 @@ impl Disk {
         }
     }
 
-    /// Changes one bit of what was written before the last batch; false when there is nothing.
+    /// Changes one bit of the log or of the snapshot; false when there is nothing.
     pub fn rot(&mut self, random: &mut Random) -> bool {
-        if self.last_batch <= HEADER.len() {
+        if self.log.len() <= HEADER.len() {
             return false;
         }
-        let at = HEADER.len() + random.index(self.last_batch - HEADER.len());
-        self.log[at] ^= 1 << random.below(8);
+        let snapshot = self.snapshot.as_mut().filter(|_| random.one_in(4)).map(|(_, bytes)| &mut bytes[..]);
+        let bytes = snapshot.unwrap_or(&mut self.log[HEADER.len()..]);
+        // What was written last is what matters most.
+        let from = if random.one_in(2) { bytes.len().saturating_sub(2 * SECTOR) } else { 0 };
+        let at = from + random.index(bytes.len() - from);
+        bytes[at] ^= 1 << random.below(8);
         self.rotten = true;
         true
     }
@@ -105,11 +104,12 @@ impl Disk {
         Ok(Loaded { snapshot, log })
     }
 
-    /// Notes what the batch in `bytes` promises: a header of 20 bytes, then parts of a length and
-    /// a message, the hard state first.
+    /// Notes what the batch in `bytes` promises: sectors of 20 bytes and data each, which is parts of
+    /// a length and a message, the hard state first.
     fn promise(&mut self, bytes: &[u8]) {
-        let mut rest = &bytes[20..];
-        let mut first = true;
+        let length = u32::from_le_bytes(bytes[4..8].try_into().unwrap_or_default()) as usize;
+        let data: Vec<u8> = bytes.chunks(SECTOR).flat_map(|sector| &sector[20..]).take(length).copied().collect();
+        let (mut rest, mut first) = (&data[..], true);
         while let Some((length, behind)) = rest.split_first_chunk::<4>() {
             let (part, behind) = behind.split_at(u32::from_le_bytes(*length) as usize);
             if first {

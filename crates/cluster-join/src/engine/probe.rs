@@ -9,6 +9,8 @@ use super::Engine;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Probe {
     pub term: u64,
+    /// Whom this node voted for in that term, 0 for nobody.
+    pub vote: u64,
     pub leads: bool,
     /// The last entry in its log, the last it knows to be committed, and the last that
     /// its state has taken in.
@@ -23,6 +25,7 @@ impl Engine {
         let raft = &self.raw.raft;
         Probe {
             term: raft.term,
+            vote: raft.vote,
             leads: raft.state == StateRole::Leader,
             last: raft.raft_log.last_index(),
             commit: raft.raft_log.committed,

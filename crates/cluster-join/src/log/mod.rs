@@ -1,6 +1,7 @@
 //! The consensus log on disk. Every write is one checksummed batch, synced before anything that
-//! depends on it is sent or answered; a batch cut short by a crash is cut off at the next start,
-//! anything else that does not check out is refused.
+//! depends on it is sent or answered; a batch whose write a crash interrupted is cut off at the next
+//! start, anything else that does not check out is refused, the last batch included (`batch.rs` has
+//! the argument).
 //!
 //! ```text
 //! STATE/identity        whose log this is (JSON)
@@ -14,7 +15,7 @@ mod identity;
 mod snapshot;
 mod store;
 
-pub use batch::{Damage, HEADER, Recovered, encode as encode_batch, header, recover};
+pub use batch::{Damage, HEADER, Recovered, SECTOR, encode as encode_batch, header, recover};
 pub use files::Files;
 pub use identity::{Forced, Identity};
 pub use snapshot::{decode as decode_snapshot, encode as encode_snapshot};

@@ -109,13 +109,15 @@ impl Consensus {
         })
     }
 
-    /// C2: a node that starts again has everything it acknowledged.
+    /// C2: a node that starts again has everything it acknowledged, and knows whom it voted for.
     ///
     /// # Errors
     /// It has less.
     pub fn c2_nothing_forgotten(node: u64, probe: &Probe, disk: &Disk) -> Verdict {
-        must("c2_nothing_forgotten", probe.last >= disk.last && probe.term >= disk.term, || {
-            format!("node {node} starts with {probe:?}, its disk had term {} and entry {}", disk.term, disk.last)
+        let Disk { term, vote, last, .. } = *disk;
+        let remembers = probe.term > term || (probe.term, probe.vote) == (term, vote);
+        must("c2_nothing_forgotten", probe.last >= last && remembers, || {
+            format!("node {node} starts with {probe:?}, its disk had term {term}, vote {vote}, entry {last}")
         })
     }
 
