@@ -1,6 +1,8 @@
 //! Which ATA command a request is, and what a disk has to do for it. No I/O: the answer is an
 //! order, or the status and error registers of a refusal.
 
+use std::ops::Range;
+
 use nines_proto::aoe::SECTOR;
 use nines_proto::aoe::ata::{Registers, TRIM, error, op, smart, status};
 use nines_proto::aoe::identify::Sector;
@@ -33,6 +35,12 @@ impl Extent {
     #[must_use]
     pub fn offset(self) -> u64 {
         self.first * SECTOR as u64
+    }
+
+    /// Its sectors, the last one excluded.
+    #[must_use]
+    pub fn range(self) -> Range<u64> {
+        self.first..self.first + u64::from(self.sectors)
     }
 
     /// Its length in bytes.

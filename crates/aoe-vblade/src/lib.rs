@@ -1,15 +1,20 @@
 //! Export a file or block device over ATA over Ethernet.
 //!
-//! [`target`] decides what each frame comes to and does no I/O; [`store`] is the disk, [`serve`]
-//! the loop between the two and the wire.
+//! [`target`] decides what each frame comes to and does no I/O; [`order`] and [`commit`] decide
+//! when the disk does what; [`store`] is the disk, [`wire`] the interface, [`serve`] the loop
+//! between them.
 #![forbid(unsafe_code)]
 
 pub mod args;
 pub mod ata;
+pub mod commit;
+pub mod export;
+pub mod order;
 pub mod serve;
 pub mod stats;
 pub mod store;
 pub mod target;
+pub mod wire;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -21,15 +26,18 @@ use nines_cli::{Exit, Ready, log};
 use nines_proto::aoe::identify::{Identity, Trim};
 use nines_proto::aoe::sectors_per_frame;
 use nines_proto::mac::Mac;
+use nines_sys::packet::link::LinkWatch;
 use nines_sys::proc::signal_fd;
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use nix::unistd::gethostname;
 
 use args::{HELP, Invocation, Options, USAGE, Wrong};
-use serve::{Server, Wire};
+use export::Export;
+use serve::Server;
 use store::{Medium, Store};
 use target::{Settings, Target};
+use wire::Wire;
 
 /// The program: exit status 1 for everything that goes wrong, as vblade's.
 ///
@@ -68,8 +76,10 @@ fn serve(options: Options) -> anyhow::Result<()> {
     let Options { address, interface, opening, buffers, mask, ready_fd } = options;
     let signals = signal_fd(&[Signal::SIGTERM, Signal::SIGINT, Signal::SIGUSR1]).context("signalfd")?;
     let (store, medium) = Store::open(&opening)?;
-    let wire = Wire::open(&interface, address, buffers)?;
-    let link = wire.link();
+    // The watch comes first: what changes between the two is not missed.
+    let watch = LinkWatch::open().context("netlink")?;
+    let wire = Wire::open(&interface, &[address], buffers.into())?;
+    let link = wire.link().with_context(|| format!("{interface}: gone"))?;
     let host = gethostname().unwrap_or_default();
     let serial = format!("{}.{}:{}", address.shelf.0, address.slot.0, host.to_string_lossy());
     let disk = disk(&serial, medium, opening.read_only, opening.write_back);
@@ -94,7 +104,9 @@ fn serve(options: Options) -> anyhow::Result<()> {
     let _ = writeln!(stdout, "pid {}: {address}, {} sectors {mode}", process::id(), medium.sectors)
         .and_then(|()| stdout.flush());
     drop(stdout);
-    let mut server = Server::new(wire, target, store);
+    let frames = Server::frames_for(buffers.into());
+    let export = Export::new(target, store, vec![0], frames);
+    let mut server = Server::new(vec![wire], watch, vec![export], None, frames)?;
     server.advertise();
     Ready::new(ready_fd).announce().context("ready")?;
     server.run(&signals)

@@ -1,22 +1,24 @@
-//! The file or block device behind a target: opened, claimed, and read or written one request at
-//! a time.
+//! The file or block device behind a target: opened, claimed, measured, and how its writes become
+//! durable.
 //!
-//! A write returns when it is on stable storage: the descriptor is O_DSYNC. A block device is
-//! opened O_DIRECT besides, because its page cache is coherent neither with device-mapper on this
-//! host nor with another host's. Regular files go through the page cache: their reads gain from
-//! it, and their durable writes do not lose.
+//! A block device is opened O_DIRECT, because its page cache is coherent neither with
+//! device-mapper on this host nor with another host's, and each write is durable by itself: the
+//! device takes many at a time. Regular files go through the page cache: reads gain from it, and
+//! one flush makes all the writes durable that were done before it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use nines_proto::aoe::SECTOR;
 use nines_sys::blk::{self, Aligned};
+use nines_sys::disk::read_cached;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag};
 use nix::sys::stat::{major, minor};
@@ -26,6 +28,10 @@ use crate::ata::Extent;
 /// How long another holder of the claim may take to let go. udev holds a shared one for the
 /// moment it looks at a device.
 const CLAIM: Duration = Duration::from_secs(1);
+/// A write to the page cache that takes longer has waited for the disk...
+const QUICK: Duration = Duration::from_micros(500);
+/// ...and so will others for a while.
+const SLOW: Duration = Duration::from_secs(1);
 
 /// What to export, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,6 +68,27 @@ pub struct Medium {
 pub struct Store {
     file: Flock<File>,
     start: u64,
+    /// Past the page cache.
+    direct: bool,
+    durability: Durability,
+    /// The page cache can be asked without waiting for the disk.
+    peeks: bool,
+    /// Writes to the page cache have been found to wait for the disk; until then they are left to
+    /// the background.
+    slow_until: Option<Instant>,
+}
+
+/// When a write may be answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Durability {
+    /// At once.
+    None,
+    /// When a flush has followed it.
+    Flush,
+    /// When it is done, since the write itself is durable.
+    Each,
+    /// The same, by the descriptor's O_SYNC.
+    Synchronous,
 }
 
 impl Store {
@@ -83,15 +110,22 @@ impl Store {
         if device || opening.direct {
             flags |= OFlag::O_DIRECT;
         }
-        if !opening.read_only && !opening.write_back {
-            flags |= if opening.sync { OFlag::O_SYNC } else { OFlag::O_DSYNC };
+        let durability = match opening {
+            Opening { write_back: true, .. } => Durability::None,
+            Opening { sync: true, .. } => Durability::Synchronous,
+            _ if flags.contains(OFlag::O_DIRECT) && std::env::var_os("AOE_GROUP").is_none() => Durability::Each,
+            _ => Durability::Flush,
+        };
+        if durability == Durability::Synchronous && !opening.read_only {
+            flags |= OFlag::O_SYNC;
         }
         let mut options = OpenOptions::new();
         options.read(true).write(!opening.read_only).custom_flags(flags.bits());
         let file = options.open(&opening.path).map_err(|error| opened(&error)).with_context(what)?;
         let medium = measure(&file, device, opening).with_context(what)?;
         let file = claim(file, opening.read_only).with_context(what)?;
-        let store = Self { file, start: opening.offset * SECTOR as u64 };
+        let (direct, start) = (flags.contains(OFlag::O_DIRECT), opening.offset * SECTOR as u64);
+        let store = Self { file, start, direct, durability, peeks: !direct, slow_until: None };
         if flags.contains(OFlag::O_DIRECT) {
             store.try_one_sector(medium.sectors).with_context(what)?;
         }
@@ -111,28 +145,64 @@ impl Store {
         }
     }
 
-    /// Fills `data` from the extent.
-    ///
-    /// # Errors
-    /// The medium's own.
-    pub fn read(&self, extent: Extent, data: &mut [u8]) -> io::Result<()> {
-        self.file.read_exact_at(data, self.start + extent.offset())
+    /// The open file.
+    #[must_use]
+    pub fn file(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
     }
 
-    /// Puts `data` into the extent; on stable storage unless opened write-back.
-    ///
-    /// # Errors
-    /// The medium's own.
-    pub fn write(&self, extent: Extent, data: &[u8]) -> io::Result<()> {
-        self.file.write_all_at(data, self.start + extent.offset())
+    /// Where an extent begins in the file, in bytes.
+    #[must_use]
+    pub fn position(&self, extent: Extent) -> u64 {
+        self.start + extent.offset()
     }
 
-    /// Puts every earlier write on stable storage.
-    ///
-    /// # Errors
-    /// The medium's own.
-    pub fn flush(&self) -> io::Result<()> {
-        self.file.sync_data()
+    /// Whether each write is to be made durable by itself.
+    #[must_use]
+    pub fn commits_each(&self) -> bool {
+        self.durability == Durability::Each
+    }
+
+    /// Whether a write is durable only after a flush.
+    #[must_use]
+    pub fn commits_groups(&self) -> bool {
+        self.durability == Durability::Flush
+    }
+
+    /// Whether a flush is to make timestamps durable too.
+    #[must_use]
+    pub fn syncs_timestamps(&self) -> bool {
+        self.durability == Durability::Synchronous
+    }
+
+    /// Fills `data` from the extent if the page cache has all of it. False leaves it to the
+    /// background, and the finding out of what is wrong too.
+    pub fn read_at_once(&mut self, extent: Extent, data: &mut [u8]) -> bool {
+        if !self.peeks {
+            return false;
+        }
+        match read_cached(self.file.as_fd(), data, self.start + extent.offset()) {
+            Ok(bytes) => bytes == data.len(),
+            Err(error) => {
+                // A file system that cannot tell is not asked again.
+                self.peeks = error.kind() != io::ErrorKind::Unsupported;
+                false
+            }
+        }
+    }
+
+    /// Puts `data` into the page cache, where that is quick. None leaves it to the background.
+    pub fn write_at_once(&mut self, extent: Extent, data: &[u8]) -> Option<io::Result<()>> {
+        if self.direct || self.durability == Durability::Synchronous {
+            return None;
+        }
+        let began = Instant::now();
+        if self.slow_until.is_some_and(|until| began < until) {
+            return None;
+        }
+        let result = self.file.write_all_at(data, self.start + extent.offset());
+        self.slow_until = (began.elapsed() > QUICK).then(|| began + SLOW);
+        Some(result)
     }
 }
 
@@ -257,11 +327,13 @@ mod tests {
     fn offset_and_length_cut_out_a_window() {
         let file = file(10 * 512 + 100);
         let window = Opening { offset: 2, length: Some(3), ..opening(&file) };
-        let (store, medium) = Store::open(&window).unwrap();
+        let (mut store, medium) = Store::open(&window).unwrap();
         assert_eq!(medium.sectors, 3);
-        store.write(Extent { first: 1, sectors: 1 }, &[7; 512]).unwrap();
+        let extent = Extent { first: 1, sectors: 1 };
+        assert_eq!(store.position(extent), 3 * 512);
+        store.write_at_once(extent, &[7; 512]).unwrap().unwrap();
         let mut data = [0; 512];
-        store.read(Extent { first: 1, sectors: 1 }, &mut data).unwrap();
+        assert!(store.read_at_once(extent, &mut data));
         assert_eq!(data, [7; 512]);
         let bytes = fs::read(file.path()).unwrap();
         assert_eq!((bytes[3 * 512 - 1], bytes[3 * 512], bytes[4 * 512]), (0x5a, 7, 0x5a));

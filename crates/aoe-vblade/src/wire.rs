@@ -1,0 +1,296 @@
+//! An interface: its packet socket, what it is like now, and the answers that wait to be sent.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+use nines_cli::log;
+use nines_proto::aoe::{Address, ETHERTYPE, Flags, Shelf, Slot, sectors_per_frame};
+use nines_sys::frames::Frames;
+use nines_sys::packet::batch::{BATCH, Batch, Patience};
+use nines_sys::packet::link::Link;
+use nines_sys::packet::{Instruction, OTHER_HOST, PacketSocket};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+/// How long a frame is waited for with the cheaper of the two calls that can wait.
+pub const PATIENCE: Duration = Duration::from_millis(50);
+/// How often an answer is offered to a full interface queue before it is given up: the initiator
+/// retransmits.
+const OFFERS: usize = 3;
+/// How long a full send buffer may take to drain.
+const DRAIN: Duration = Duration::from_millis(100);
+/// Bounds of the socket's buffers.
+const BUFFER_BYTES: (usize, usize) = (1 << 20, 64 << 20);
+
+/// An open interface.
+#[derive(Debug)]
+pub struct Wire {
+    name: String,
+    socket: PacketSocket,
+    link: Option<Link>,
+    /// Messages its targets say they can queue, all together.
+    buffers: usize,
+    batch: Batch,
+    /// Answers with their lengths.
+    queue: Vec<(usize, usize)>,
+    /// Frames the last batch had: what the next is prepared for.
+    last: usize,
+}
+
+/// What became of the answers that were sent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sent {
+    /// The interface took them.
+    pub taken: u64,
+    /// It did not.
+    pub dropped: u64,
+}
+
+impl Wire {
+    /// Opens the interface for the frames of these targets, of which there is at least one.
+    /// `buffers` is what they say they can queue, all together.
+    ///
+    /// # Errors
+    /// No such interface, none for Ethernet, or no CAP_NET_RAW.
+    pub fn open(name: &str, addresses: &[Address], buffers: usize) -> anyhow::Result<Self> {
+        let named = |error: io::Error| anyhow::Error::msg(format!("{name}: {}", crate::reason(&error)));
+        let link = Link::named(name).map_err(named)?;
+        let socket = PacketSocket::open(ETHERTYPE, &filter(addresses)).map_err(named)?;
+        // Without it frames take the longer way.
+        let _ = socket.bypass_queue();
+        let (batch, queue) = (Batch::default(), Vec::with_capacity(BATCH));
+        let wire = Self { name: name.to_owned(), socket, link: Some(link), buffers, batch, queue, last: 1 };
+        wire.socket.set_patience(PATIENCE).map_err(named)?;
+        wire.size_buffers(link.mtu).map_err(named)?;
+        wire.socket.bind(link.index).map_err(named)?;
+        Ok(wire)
+    }
+
+    /// The interface's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The interface as it is now, if it is there.
+    #[must_use]
+    pub fn link(&self) -> Option<Link> {
+        self.link
+    }
+
+    /// Room for what several hosts may have under way at once. A frame is charged as the memory
+    /// it came in: a power of two on most drivers.
+    fn size_buffers(&self, mtu: usize) -> io::Result<()> {
+        let charged = (mtu + 1024).next_power_of_two() + 1024;
+        let bytes = 16 * self.buffers * charged;
+        self.socket.set_buffers(bytes.clamp(BUFFER_BYTES.0, BUFFER_BYTES.1))
+    }
+
+    /// Follows the interface: down, up, another MTU or address, gone, back under another index.
+    /// True when it is another now and there.
+    pub fn look(&mut self) -> bool {
+        let (name, before, now) = (&self.name, self.link, Link::named(&self.name).ok());
+        if now == before {
+            return false;
+        }
+        self.link = now;
+        let Some(link) = now else {
+            log(format_args!("{name}: gone"));
+            return false;
+        };
+        if before.is_none_or(|before| before.index != link.index)
+            && let Err(error) = self.socket.bind(link.index)
+        {
+            // Gone again already; its return will be news.
+            log(format_args!("{name}: bind: {error}"));
+            self.link = None;
+            return false;
+        }
+        if let Err(error) = self.size_buffers(link.mtu) {
+            log(format_args!("{name}: buffers: {error}"));
+        }
+        let state = if link.running { "up" } else { "down" };
+        let sectors = sectors_per_frame(link.mtu);
+        log(format_args!("{name}: {state}, MTU {}, {sectors} sectors a frame", link.mtu));
+        true
+    }
+
+    /// Takes the frames that are there, one into each of the last of `free`, which then lose
+    /// them; `came` is given each with its length on the wire, which may be more than the frame
+    /// holds. Nothing when the interface is down, which is news elsewhere.
+    pub fn receive(
+        &mut self,
+        frames: &mut Frames,
+        free: &mut Vec<usize>,
+        patience: Patience,
+        came: &mut Vec<(usize, usize)>,
+    ) {
+        let most = (4 * self.last).clamp(4, BATCH).min(free.len());
+        // The frame given back last is the one still in the processor's cache.
+        let mut into = [0; BATCH];
+        for (slot, frame) in into.iter_mut().zip(free.iter().rev().take(most)) {
+            *slot = *frame;
+        }
+        let taken = self.socket.receive_batch(&mut self.batch, frames, &into[..most], patience, |frame, length| {
+            came.push((frame, length));
+        });
+        let taken = taken.unwrap_or(0);
+        self.last = taken.max(1);
+        free.truncate(free.len() - taken);
+    }
+
+    /// Has an answer sent by the next [`send`](Self::send).
+    pub fn queue(&mut self, frame: usize, length: usize) {
+        self.queue.push((frame, length));
+    }
+
+    /// Sends what is queued and gives the frames back to `free`. What the interface does not take
+    /// is dropped: the initiator asks again.
+    pub fn send(&mut self, frames: &Frames, free: &mut Vec<usize>) -> Sent {
+        let (mut at, mut offers, mut sent) = (0, 0, Sent::default());
+        while at < self.queue.len() {
+            let these = &self.queue[at..self.queue.len().min(at + BATCH)];
+            match self.socket.send_batch(&mut self.batch, frames, these) {
+                Ok(taken) => {
+                    sent.taken += taken as u64;
+                    at += taken;
+                    offers = 0;
+                }
+                Err(error) => {
+                    offers += 1;
+                    if offers == OFFERS || !self.worth_another(&error) {
+                        sent.dropped += 1;
+                        at += 1;
+                        offers = 0;
+                    }
+                }
+            }
+        }
+        free.extend(self.queue.drain(..).map(|(frame, _)| frame));
+        sent
+    }
+
+    /// Sends one frame that is not an answer.
+    ///
+    /// # Errors
+    /// As send(2).
+    pub fn send_now(&self, frame: &[u8]) -> io::Result<()> {
+        self.socket.send(frame)
+    }
+
+    fn worth_another(&self, error: &io::Error) -> bool {
+        match Errno::from_raw(error.raw_os_error().unwrap_or(0)) {
+            Errno::EAGAIN => {
+                let mut fds = [PollFd::new(self.socket.as_fd(), PollFlags::POLLOUT)];
+                let drain = PollTimeout::try_from(DRAIN).unwrap_or(PollTimeout::ZERO);
+                // Ready, late or interrupted: the next offer finds out.
+                let _ = poll(&mut fds, drain);
+                true
+            }
+            Errno::ENOBUFS | Errno::EINTR => true,
+            _ => false,
+        }
+    }
+
+    /// Frames the kernel dropped since this was last asked.
+    pub fn drops(&self) -> u64 {
+        self.socket.statistics().map_or(0, |statistics| statistics.dropped.into())
+    }
+}
+
+impl AsFd for Wire {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// Takes AoE requests, and leaves answers and frames for other stations that a promiscuous
+/// interface hears: another host may serve the same shelf.slot. One target has the kernel look at
+/// the address too; for many that would cost each frame more than looking here.
+fn filter(addresses: &[Address]) -> Vec<Instruction> {
+    use Instruction::{Accept, IfAnyBit, IfEqual, Load8, Load16, LoadPacketType, Refuse};
+    let [Address { shelf, slot }] = addresses else {
+        return vec![
+            LoadPacketType,
+            IfEqual(OTHER_HOST, 5, 0),
+            Load16(12),
+            IfEqual(u32::from(ETHERTYPE), 0, 3),
+            Load8(14),
+            IfAnyBit(u32::from(Flags::RESPONSE.0), 1, 0),
+            Accept,
+            Refuse,
+        ];
+    };
+    vec![
+        LoadPacketType,
+        IfEqual(OTHER_HOST, 11, 0),
+        Load16(12),
+        IfEqual(u32::from(ETHERTYPE), 0, 9),
+        Load8(14),
+        IfAnyBit(u32::from(Flags::RESPONSE.0), 7, 0),
+        Load16(16),
+        IfEqual(u32::from(shelf.0), 1, 0),
+        IfEqual(u32::from(Shelf::ALL.0), 0, 4),
+        Load8(18),
+        IfEqual(u32::from(slot.0), 1, 0),
+        IfEqual(u32::from(Slot::ALL.0), 0, 1),
+        Accept,
+        Refuse,
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the kernel's BPF machine does with a program; jumps are forward, so it ends.
+    fn takes(program: &[Instruction], frame: &[u8], packet_type: u32) -> bool {
+        let (mut at, mut value) = (0, 0);
+        loop {
+            let instruction = program[at];
+            at += 1;
+            let jump = |truth: bool, yes: u8, no: u8| usize::from(if truth { yes } else { no });
+            match instruction {
+                Instruction::Load8(offset) => value = u32::from(frame[offset as usize]),
+                Instruction::Load16(offset) => {
+                    let offset = offset as usize;
+                    value = u32::from(u16::from_be_bytes([frame[offset], frame[offset + 1]]));
+                }
+                Instruction::LoadPacketType => value = packet_type,
+                Instruction::IfEqual(wanted, yes, no) => at += jump(value == wanted, yes, no),
+                Instruction::IfAnyBit(bits, yes, no) => at += jump(value & bits != 0, yes, no),
+                Instruction::Accept => return true,
+                Instruction::Refuse => return false,
+            }
+        }
+    }
+
+    #[test]
+    fn the_filter_takes_requests_for_this_target_and_for_wildcards() {
+        let ours = Address { shelf: Shelf(0x0102), slot: Slot(3) };
+        let frame = |ethertype: u16, flags: u8, shelf: u16, slot: u8| {
+            let mut frame = vec![0; 60];
+            frame[12..14].copy_from_slice(&ethertype.to_be_bytes());
+            frame[14] = flags;
+            frame[16..18].copy_from_slice(&shelf.to_be_bytes());
+            frame[18] = slot;
+            frame
+        };
+        let program = filter(&[ours]);
+        let many = filter(&[ours, Address { shelf: Shelf(1), slot: Slot(1) }]);
+        for (shelf, slot) in [(0x0102, 3), (0xffff, 3), (0x0102, 0xff), (0xffff, 0xff)] {
+            assert!(takes(&program, &frame(0x88a2, 0x10, shelf, slot), 0));
+            assert!(takes(&program, &frame(0x88a2, 0x10, shelf, slot), 1), "by broadcast");
+            for program in [&program, &many] {
+                assert!(!takes(program, &frame(0x88a2, 0x10, shelf, slot), OTHER_HOST));
+                assert!(!takes(program, &frame(0x88a2, 0x18, shelf, slot), 0), "an answer");
+                assert!(!takes(program, &frame(0x0800, 0x10, shelf, slot), 0));
+            }
+        }
+        for (shelf, slot) in [(0x0103, 3), (0x0102, 4), (0xffff, 4), (0x0103, 0xff), (0x0201, 3)] {
+            assert!(!takes(&program, &frame(0x88a2, 0x10, shelf, slot), 0));
+            assert!(takes(&many, &frame(0x88a2, 0x10, shelf, slot), 0), "looked at later");
+        }
+    }
+}
