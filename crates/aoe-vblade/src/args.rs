@@ -7,6 +7,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use nines_proto::aoe::{Address, Shelf, Slot};
 use nines_proto::mac::Mac;
+use nines_sys::disk::Kind;
 
 use crate::store::Opening;
 
@@ -34,6 +35,8 @@ pub struct Options {
     pub buffers: u16,
     /// `-m`
     pub mask: Vec<Mac>,
+    /// `--engine`; whatever is possible when not given.
+    pub engine: Option<Kind>,
     /// `--ready-fd`
     pub ready_fd: Option<u32>,
 }
@@ -53,11 +56,14 @@ Export a file or block device over ATA over Ethernet.
   -b bufcnt        messages the target says it can queue (64)
   -o offset        sectors to leave out at the beginning (0)
   -l length        sectors to export (all that are left)
-  -d               direct I/O for a regular file too; block devices always have it
-  -s               O_SYNC instead of O_DSYNC: timestamps durable too
+  -d               direct I/O for reads of a regular file too; block devices always
+                   have it
+  -s               O_SYNC: timestamps durable too
   -r               read only
   -m mac[,mac...]  serve these Ethernet addresses only
   --write-back     unsafe: answer writes before they are on stable storage
+  --engine NAME    how the disk is used: io_uring or threads (io_uring where
+                   the kernel allows it)
   --ready-fd N     write a newline to descriptor N when serving
   --help           print this
   --version        print the version
@@ -76,6 +82,7 @@ struct Given {
     read_only: bool,
     write_back: bool,
     mask: Vec<Mac>,
+    engine: Option<Kind>,
     ready_fd: Option<u32>,
     operands: Vec<OsString>,
 }
@@ -109,9 +116,15 @@ impl Given {
         let (name, value) = text.split_once('=').map_or((&*text, None), |(name, value)| (name, Some(value.to_owned())));
         match (name, value) {
             ("--write-back", None) => self.write_back = true,
+            ("--engine", value) => {
+                self.engine = Some(match &*argument_of("--engine", value, more)? {
+                    "io_uring" => Kind::Ring,
+                    "threads" => Kind::Threads,
+                    other => return Err(wrong(format!("--engine `{other}': neither io_uring nor threads"))),
+                });
+            }
             ("--ready-fd", value) => {
-                let value = value.or_else(|| more.next().map(|v| v.to_string_lossy().into_owned()));
-                let value = value.ok_or_else(|| wrong("option '--ready-fd' requires an argument"))?;
+                let value = argument_of("--ready-fd", value, more)?;
                 let number = value.parse().map_err(|_| wrong(format!("--ready-fd `{value}': not a descriptor")))?;
                 self.ready_fd = Some(number);
             }
@@ -191,9 +204,16 @@ impl Given {
             },
             buffers: self.buffers.unwrap_or(BUFFERS),
             mask: self.mask,
+            engine: self.engine,
             ready_fd: self.ready_fd,
         })
     }
+}
+
+/// A long option's argument, behind its `=' or as the next word.
+fn argument_of(name: &str, value: Option<String>, more: &mut impl Iterator<Item = OsString>) -> Result<String, Wrong> {
+    let value = value.or_else(|| more.next().map(|v| v.to_string_lossy().into_owned()));
+    value.ok_or_else(|| wrong(format!("option '{name}' requires an argument")))
 }
 
 fn wrong(message: impl Into<String>) -> Wrong {
@@ -270,6 +290,9 @@ mod tests {
         assert_eq!(options("-- 7 3 eth1 -f").opening.path.as_os_str(), "-f");
         assert_eq!(options("7 3 eth1 f --ready-fd 5 --write-back").ready_fd, Some(5));
         assert_eq!(options("7 3 eth1 f --ready-fd=6").ready_fd, Some(6));
+        assert_eq!(options("--engine threads 7 3 eth1 f").engine, Some(Kind::Threads));
+        assert_eq!(options("--engine=io_uring 7 3 eth1 f").engine, Some(Kind::Ring));
+        assert_eq!(refusal("--engine aio 7 3 eth1 f").unwrap(), "--engine `aio': neither io_uring nor threads");
     }
 
     #[test]

@@ -73,7 +73,7 @@ fn reason(error: &io::Error) -> String {
 }
 
 fn serve(options: Options) -> anyhow::Result<()> {
-    let Options { address, interface, opening, buffers, mask, ready_fd } = options;
+    let Options { address, interface, opening, buffers, mask, engine, ready_fd } = options;
     let signals = signal_fd(&[Signal::SIGTERM, Signal::SIGINT, Signal::SIGUSR1]).context("signalfd")?;
     let (store, medium) = Store::open(&opening)?;
     // The watch comes first: what changes between the two is not missed.
@@ -106,7 +106,7 @@ fn serve(options: Options) -> anyhow::Result<()> {
     drop(stdout);
     let frames = Server::frames_for(buffers.into());
     let export = Export::new(target, store, vec![0], frames);
-    let mut server = Server::new(vec![wire], watch, vec![export], None, frames)?;
+    let mut server = Server::new(vec![wire], watch, vec![export], engine, frames)?;
     server.advertise();
     Ready::new(ready_fd).announce().context("ready")?;
     server.run(&signals)

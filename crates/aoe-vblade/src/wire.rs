@@ -20,6 +20,8 @@ pub const PATIENCE: Duration = Duration::from_millis(50);
 const OFFERS: usize = 3;
 /// How long a full send buffer may take to drain.
 const DRAIN: Duration = Duration::from_millis(100);
+/// Frames taken one by one before a batch is tried.
+const SINGLES: u32 = 8;
 /// Bounds of the socket's buffers.
 const BUFFER_BYTES: (usize, usize) = (1 << 20, 64 << 20);
 
@@ -36,6 +38,8 @@ pub struct Wire {
     queue: Vec<(usize, usize)>,
     /// Frames the last batch had: what the next is prepared for.
     last: usize,
+    /// Frames that came one by one since.
+    singles: u32,
 }
 
 /// What became of the answers that were sent.
@@ -60,7 +64,7 @@ impl Wire {
         // Without it frames take the longer way.
         let _ = socket.bypass_queue();
         let (batch, queue) = (Batch::default(), Vec::with_capacity(BATCH));
-        let wire = Self { name: name.to_owned(), socket, link: Some(link), buffers, batch, queue, last: 1 };
+        let wire = Self { name: name.to_owned(), socket, link: Some(link), buffers, batch, queue, last: 1, singles: 0 };
         wire.socket.set_patience(PATIENCE).map_err(named)?;
         wire.size_buffers(link.mtu).map_err(named)?;
         wire.socket.bind(link.index).map_err(named)?;
@@ -126,7 +130,24 @@ impl Wire {
         patience: Patience,
         came: &mut Vec<(usize, usize)>,
     ) {
-        let most = (4 * self.last).clamp(4, BATCH).min(free.len());
+        // Frames that come one at a time are taken by the cheaper call, and looked behind now and
+        // then.
+        if self.last == 1 && self.singles < SINGLES {
+            let Some(frame) = free.last().copied() else { return };
+            let bytes = frames.bytes_mut(frame);
+            let length = match patience {
+                Patience::FirstFrame => self.socket.receive_soon(bytes),
+                Patience::None => self.socket.receive(bytes),
+            };
+            if let Ok(length) = length {
+                self.singles += 1;
+                free.pop();
+                came.push((frame, length));
+            }
+            return;
+        }
+        self.singles = 0;
+        let most = (4 * self.last).min(BATCH).min(free.len());
         // The frame given back last is the one still in the processor's cache.
         let mut into = [0; BATCH];
         for (slot, frame) in into.iter_mut().zip(free.iter().rev().take(most)) {
@@ -151,7 +172,11 @@ impl Wire {
         let (mut at, mut offers, mut sent) = (0, 0, Sent::default());
         while at < self.queue.len() {
             let these = &self.queue[at..self.queue.len().min(at + BATCH)];
-            match self.socket.send_batch(&mut self.batch, frames, these) {
+            let done = match these {
+                [(frame, length)] => self.socket.send(&frames.bytes(*frame)[..*length]).map(|()| 1),
+                _ => self.socket.send_batch(&mut self.batch, frames, these),
+            };
+            match done {
                 Ok(taken) => {
                     sent.taken += taken as u64;
                     at += taken;

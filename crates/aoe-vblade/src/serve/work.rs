@@ -87,11 +87,11 @@ impl Server {
         let store = &self.exports[export].store;
         let part = ata::DATA + transferred..ata::DATA + extent.length();
         let offset = store.position(extent) + transferred as u64;
-        let job = match work {
-            Work::Read(_) => Job::Read { frame, part, offset },
-            _ => Job::Write { frame, part, offset, durable: store.commits_each() },
+        let (file, job) = match work {
+            Work::Read(_) => (store.file(), Job::Read { frame, part, offset }),
+            _ => (store.file_to_write(), Job::Write { frame, part, offset, durable: store.commits_each() }),
         };
-        if let Err(error) = self.engine.start(store.file(), &job, token(frame)) {
+        if let Err(error) = self.engine.start(file, &job, token(frame)) {
             self.over(frame, Err(error));
         }
     }

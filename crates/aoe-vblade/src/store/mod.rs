@@ -1,0 +1,218 @@
+//! The file or block device behind a target: opened, claimed, measured, and how its writes become
+//! durable.
+//!
+//! A block device is opened O_DIRECT, because its page cache is coherent neither with
+//! device-mapper on this host nor with another host's. A regular file is read through the page
+//! cache and written past it: the disk then takes many durable writes at a time, which the page
+//! cache makes wait for each other, and the kernel drops what it has cached of them. Where a file
+//! system knows no direct I/O in single sectors, one flush makes all the writes durable that were
+//! done before it.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use nines_proto::aoe::SECTOR;
+use nines_sys::blk::Aligned;
+use nines_sys::disk::read_cached;
+use nix::errno::Errno;
+use nix::fcntl::{Flock, OFlag};
+
+use crate::ata::Extent;
+
+mod claim;
+mod medium;
+
+pub use medium::Medium;
+
+/// What takes longer has waited for the disk...
+const QUICK: Duration = Duration::from_micros(500);
+/// ...and so will others for a while.
+const SLOW: Duration = Duration::from_secs(1);
+
+/// What to export, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Opening {
+    /// A regular file or block device.
+    pub path: PathBuf,
+    /// Sectors to leave out at the beginning.
+    pub offset: u64,
+    /// Sectors to export; all that are left when not given.
+    pub length: Option<u64>,
+    /// No writes.
+    pub read_only: bool,
+    /// O_DIRECT for a regular file too.
+    pub direct: bool,
+    /// O_SYNC rather than O_DSYNC: timestamps too.
+    pub sync: bool,
+    /// Answer writes before they are durable.
+    pub write_back: bool,
+}
+
+/// An open, claimed export.
+#[derive(Debug)]
+pub struct Store {
+    file: Flock<File>,
+    /// The same file past the page cache, for writes, when `file` is not.
+    past_cache: Option<File>,
+    start: u64,
+    direct: bool,
+    durability: Durability,
+    /// The page cache can be asked without waiting for the disk.
+    peeks: bool,
+    /// The page cache has been found to wait for the disk; until then it is left to the background.
+    slow_until: Option<Instant>,
+}
+
+/// When a write may be answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Durability {
+    /// At once.
+    None,
+    /// When a flush has followed it.
+    Flush,
+    /// When it is done, since the write itself is durable.
+    Each,
+    /// The same, by the descriptor's O_SYNC.
+    Synchronous,
+}
+
+impl Store {
+    /// Opens, claims and measures the export.
+    ///
+    /// # Errors
+    /// Anything that makes it unfit, named in vblade's words where vblade has them.
+    pub fn open(opening: &Opening) -> anyhow::Result<(Self, Medium)> {
+        let what = || opening.path.display().to_string();
+        let kind = fs::metadata(&opening.path).map_err(|error| opened(&error)).with_context(what)?.file_type();
+        if kind.is_dir() {
+            return Err(opened(&Errno::EISDIR.into())).with_context(what);
+        }
+        if !kind.is_file() && !kind.is_block_device() {
+            bail!("{}: neither a regular file nor a block device", what());
+        }
+        let device = kind.is_block_device();
+        let direct = device || opening.direct;
+        let mut flags = if opening.sync && !opening.read_only { OFlag::O_SYNC } else { OFlag::empty() };
+        flags.set(OFlag::O_DIRECT, direct);
+        let mut options = OpenOptions::new();
+        options.read(true).write(!opening.read_only).custom_flags(flags.bits());
+        let file = options.open(&opening.path).map_err(|error| opened(&error)).with_context(what)?;
+        let medium = medium::measure(&file, device, opening).with_context(what)?;
+        let file = claim::claim(file, opening.read_only).with_context(what)?;
+        let start = opening.offset * SECTOR as u64;
+        let last = start + (medium.sectors - 1) * SECTOR as u64;
+        let mut past_cache = None;
+        if direct && !takes_sectors(&file, last) {
+            let refusal = "direct I/O in single sectors of 512 bytes, which AoE needs, is not possible here";
+            return Err(anyhow::Error::msg(refusal)).with_context(what);
+        } else if !direct && !opening.read_only && !opening.write_back {
+            // By its descriptor: the path may lead to another file by now.
+            options.custom_flags((flags | OFlag::O_DIRECT).bits());
+            let same = options.open(format!("/proc/self/fd/{}", file.as_raw_fd())).ok();
+            past_cache = same.filter(|file| takes_sectors(file, last));
+        }
+        let durability = match opening {
+            Opening { write_back: true, .. } => Durability::None,
+            Opening { sync: true, .. } => Durability::Synchronous,
+            _ if direct || past_cache.is_some() => Durability::Each,
+            _ => Durability::Flush,
+        };
+        let store = Self { file, past_cache, start, direct, durability, peeks: !direct, slow_until: None };
+        Ok((store, medium))
+    }
+
+    /// The open file, for reads and flushes.
+    #[must_use]
+    pub fn file(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+
+    /// The open file, for writes in the background.
+    #[must_use]
+    pub fn file_to_write(&self) -> BorrowedFd<'_> {
+        self.past_cache.as_ref().map_or(self.file(), File::as_fd)
+    }
+
+    /// Where an extent begins in the file, in bytes.
+    #[must_use]
+    pub fn position(&self, extent: Extent) -> u64 {
+        self.start + extent.offset()
+    }
+
+    /// Whether each write is to be made durable by itself.
+    #[must_use]
+    pub fn commits_each(&self) -> bool {
+        self.durability == Durability::Each
+    }
+
+    /// Whether a write is durable only after a flush.
+    #[must_use]
+    pub fn commits_groups(&self) -> bool {
+        self.durability == Durability::Flush
+    }
+
+    /// Whether a flush is to make timestamps durable too.
+    #[must_use]
+    pub fn syncs_timestamps(&self) -> bool {
+        self.durability == Durability::Synchronous
+    }
+
+    /// Fills `data` from the extent where that is quick: the page cache has it. False leaves it to
+    /// the background, and the finding out of what is wrong too.
+    pub fn read_at_once(&mut self, extent: Extent, data: &mut [u8]) -> bool {
+        if self.direct {
+            return false;
+        }
+        let offset = self.position(extent);
+        if self.peeks {
+            match read_cached(self.file.as_fd(), data, offset) {
+                Ok(bytes) => return bytes == data.len(),
+                Err(error) if error.raw_os_error() != Some(Errno::EOPNOTSUPP as i32) => return false,
+                // A file system that cannot tell, such as tmpfs, is not asked again.
+                Err(_) => self.peeks = false,
+            }
+        }
+        self.quickly(|file| file.read_exact_at(data, offset)).is_some_and(|done| done.is_ok())
+    }
+
+    /// Puts `data` into the page cache, where that is quick. None leaves it to the background.
+    pub fn write_at_once(&mut self, extent: Extent, data: &[u8]) -> Option<io::Result<()>> {
+        if self.direct || matches!(self.durability, Durability::Each | Durability::Synchronous) {
+            return None;
+        }
+        let offset = self.position(extent);
+        self.quickly(|file| file.write_all_at(data, offset))
+    }
+
+    /// Does something that may wait for the disk, unless it did so a moment ago.
+    fn quickly(&mut self, work: impl FnOnce(&File) -> io::Result<()>) -> Option<io::Result<()>> {
+        let began = Instant::now();
+        if self.slow_until.is_some_and(|until| began < until) {
+            return None;
+        }
+        let result = work(&self.file);
+        self.slow_until = (began.elapsed() > QUICK).then(|| began + SLOW);
+        Some(result)
+    }
+}
+
+/// vblade's words for a failed open.
+fn opened(error: &io::Error) -> anyhow::Error {
+    anyhow::Error::msg(format!("open: {}", crate::reason(error)))
+}
+
+/// Whether direct I/O is possible in single sectors; better to know before a write does.
+fn takes_sectors(file: &File, offset: u64) -> bool {
+    let mut sector = Aligned::new(0, SECTOR);
+    let read = file.read_exact_at(&mut sector, offset);
+    // An unreadable sector is the initiator's to find.
+    read.err().and_then(|error| error.raw_os_error()) != Some(Errno::EINVAL as i32)
+}
+
+#[cfg(test)]
+mod tests;
