@@ -121,7 +121,7 @@ fn disk(serial: &str, medium: Medium, read_only: bool, write_cache: bool) -> ata
         write_cache,
         physical_exponent: medium.physical_exponent,
         rotating: medium.rotating,
-        trim: Trim::None,
+        trim: if medium.trims { Trim::Zeroes } else { Trim::None },
     };
-    ata::Disk { sectors: medium.sectors, read_only, trim: false, identify: Box::new(identity.encode()) }
+    ata::Disk { sectors: medium.sectors, read_only, trim: medium.trims, identify: Box::new(identity.encode()) }
 }

@@ -19,6 +19,8 @@ pub struct Counters {
     pub sectors_written: u64,
     /// Flushes carried out.
     pub flushes: u64,
+    /// Trims carried out.
+    pub trims: u64,
     /// Reads, writes and flushes the medium failed.
     pub disk_errors: u64,
     /// Answers sent, those above included.
@@ -65,6 +67,7 @@ impl fmt::Display for Counters {
             ("writes", self.writes),
             ("sectors_written", self.sectors_written),
             ("flushes", self.flushes),
+            ("trims", self.trims),
             ("disk_errors", self.disk_errors),
             ("answers", self.answers),
             ("unsent", self.unsent),

@@ -109,6 +109,12 @@ impl Pending {
         &mut answer[ata::DATA..ata::DATA + self.data]
     }
 
+    /// The request's count register.
+    #[must_use]
+    pub fn count(&self) -> u8 {
+        self.registers.count
+    }
+
     /// Completes the answer with what the disk did and returns its length.
     ///
     /// # Panics

@@ -81,7 +81,8 @@ impl Server {
             Step::Read(extent, pending) => (Work::Read(extent), pending),
             Step::Write(extent, _, pending) => (Work::Write(extent), pending),
             Step::Flush(pending) => (Work::Flush, pending),
+            Step::Trim(_, pending) => (Work::Trim, pending),
         };
-        self.admit(frame, Request { export: number, wire, work, transferred: 0, pending });
+        self.admit(frame, Request { export: number, wire, work, progress: 0, pending });
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use nines_proto::aoe::trim::{Range, Ranges};
 use nines_proto::aoe::{SECTOR, ata};
 use nines_sys::disk::{Done, Job};
 
@@ -16,13 +17,15 @@ pub(super) enum Work {
     Read(Extent),
     Write(Extent),
     Flush,
+    /// The ranges are in the frame, behind the registers.
+    Trim,
 }
 
 impl Work {
     fn extent(self) -> Option<Extent> {
         match self {
             Self::Read(extent) | Self::Write(extent) => Some(extent),
-            Self::Flush => None,
+            Self::Flush | Self::Trim => None,
         }
     }
 
@@ -32,6 +35,7 @@ impl Work {
             Self::Read(_) => "read",
             Self::Write(_) => "write",
             Self::Flush => "flush",
+            Self::Trim => "trim",
         }
     }
 }
@@ -42,8 +46,8 @@ pub(super) struct Request {
     pub export: usize,
     pub wire: usize,
     pub work: Work,
-    /// Bytes the disk has moved so far.
-    pub transferred: usize,
+    /// Bytes the disk has moved so far, or ranges it has discarded.
+    pub progress: usize,
     pub pending: Pending,
 }
 
@@ -63,6 +67,7 @@ impl Server {
                 }
                 return;
             }
+            Work::Trim => return self.admit_trim(frame, number),
         };
         let sectors = extent.range();
         if export.order.is_free(&sectors, access) {
@@ -82,18 +87,47 @@ impl Server {
 
     /// Gives a request, or what is left of it, to the disk.
     fn start(&mut self, frame: usize) {
-        let Some(Request { export, work, transferred, .. }) = self.requests[frame] else { return };
-        let Some(extent) = work.extent() else { return };
+        let Some(Request { export, work, progress, .. }) = self.requests[frame] else { return };
         let store = &self.exports[export].store;
-        let part = ata::DATA + transferred..ata::DATA + extent.length();
-        let offset = store.position(extent) + transferred as u64;
+        let rest = |extent: Extent| {
+            (ata::DATA + progress..ata::DATA + extent.length(), store.position(extent.first) + progress as u64)
+        };
         let (file, job) = match work {
-            Work::Read(_) => (store.file(), Job::Read { frame, part, offset }),
-            _ => (store.file_to_write(), Job::Write { frame, part, offset, durable: store.commits_each() }),
+            Work::Read(extent) => {
+                let (part, offset) = rest(extent);
+                (store.file(), Job::Read { frame, part, offset })
+            }
+            Work::Write(extent) => {
+                let (part, offset) = rest(extent);
+                (store.file_to_write(), Job::Write { frame, part, offset, durable: store.commits_each() })
+            }
+            Work::Flush => return,
+            Work::Trim => {
+                let next = self.ranges(frame).nth(progress);
+                let Some(Range { first, sectors }) = next else { return self.over(frame, Ok(())) };
+                let (offset, length) = (store.position(first), u64::from(sectors) * SECTOR as u64);
+                (store.file(), Job::Discard { offset, length })
+            }
         };
         if let Err(error) = self.engine.start(file, &job, token(frame)) {
             self.over(frame, Err(error));
         }
+    }
+
+    /// A trim waits for, and is waited for by, everything between its first sector and its last.
+    fn admit_trim(&mut self, frame: usize, export: usize) {
+        let first = self.ranges(frame).map(|range| range.first).min().unwrap_or(0);
+        let end = self.ranges(frame).map(Range::end).max().unwrap_or(0);
+        if self.exports[export].order.add(token(frame), &(first..end.max(first)), Access::Write) {
+            self.start(frame);
+        }
+    }
+
+    /// The ranges a trim names; the target has seen that they are on the disk.
+    fn ranges(&self, frame: usize) -> impl Iterator<Item = Range> + '_ {
+        let sectors = self.requests[frame].map_or(0, |request| request.pending.count());
+        let data = &self.engine.frames().bytes(frame)[ata::DATA..][..usize::from(sectors) * SECTOR];
+        Ranges::parse(data).iter()
     }
 
     /// Starts the flushes that writes wait for.
@@ -129,21 +163,25 @@ impl Server {
     fn transferred(&mut self, frame: usize, result: io::Result<usize>) {
         let Some(request) = &mut self.requests[frame] else { return };
         let length = request.work.extent().map_or(0, Extent::length);
-        let result = match result {
-            Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+        let result = match (request.work, result) {
+            (_, Err(error)) if error.kind() == io::ErrorKind::Interrupted => return self.start(frame),
+            (_, Err(error)) => Err(error),
+            (Work::Trim, Ok(_)) => {
+                request.progress += 1;
+                return self.start(frame);
+            }
+            (_, Ok(0)) => Err(io::ErrorKind::UnexpectedEof.into()),
             // Direct I/O cannot go on within a sector.
-            Ok(bytes) if bytes % SECTOR != 0 && request.transferred + bytes < length => {
+            (_, Ok(bytes)) if bytes % SECTOR != 0 && request.progress + bytes < length => {
                 Err(io::ErrorKind::UnexpectedEof.into())
             }
-            Ok(bytes) => {
-                request.transferred += bytes;
-                if request.transferred < length {
+            (_, Ok(bytes)) => {
+                request.progress += bytes;
+                if request.progress < length {
                     return self.start(frame);
                 }
                 Ok(())
             }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return self.start(frame),
-            Err(error) => Err(error),
         };
         self.over(frame, result);
     }
@@ -168,22 +206,28 @@ impl Server {
     fn moved(&mut self, frame: usize, result: io::Result<()>) {
         let Some(Request { export: number, work, .. }) = self.requests[frame] else { return };
         let export = &mut self.exports[number];
-        match (work, work.extent()) {
-            (Work::Read(extent), _) => {
+        let flush = match work {
+            Work::Read(extent) => {
                 export.counters.reads += 1;
                 export.counters.sectors_read += u64::from(extent.sectors);
+                false
             }
-            (Work::Write(extent), _) => {
+            Work::Write(extent) => {
                 export.counters.writes += 1;
                 export.counters.sectors_written += u64::from(extent.sectors);
-                if result.is_ok() && export.store.commits_groups() {
-                    if export.commit.add(token(frame)) {
-                        self.dirty.push(number);
-                    }
-                    return;
-                }
+                export.store.commits_groups()
             }
-            (Work::Flush, _) => export.counters.flushes += 1,
+            Work::Flush => false,
+            Work::Trim => {
+                export.counters.trims += 1;
+                true
+            }
+        };
+        if flush && result.is_ok() {
+            if export.commit.add(token(frame)) {
+                self.dirty.push(number);
+            }
+            return;
         }
         let result = result.map_err(|error| export.complain(work.name(), work.extent(), &error));
         self.answer(frame, result);

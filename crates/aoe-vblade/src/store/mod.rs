@@ -138,10 +138,10 @@ impl Store {
         self.past_cache.as_ref().map_or(self.file(), File::as_fd)
     }
 
-    /// Where an extent begins in the file, in bytes.
+    /// Where an exported sector is in the file, in bytes.
     #[must_use]
-    pub fn position(&self, extent: Extent) -> u64 {
-        self.start + extent.offset()
+    pub fn position(&self, sector: u64) -> u64 {
+        self.start + sector * SECTOR as u64
     }
 
     /// Whether each write is to be made durable by itself.
@@ -168,7 +168,7 @@ impl Store {
         if self.direct {
             return false;
         }
-        let offset = self.position(extent);
+        let offset = self.position(extent.first);
         if self.peeks {
             match read_cached(self.file.as_fd(), data, offset) {
                 Ok(bytes) => return bytes == data.len(),
@@ -185,7 +185,7 @@ impl Store {
         if self.direct || matches!(self.durability, Durability::Each | Durability::Synchronous) {
             return None;
         }
-        let offset = self.position(extent);
+        let offset = self.position(extent.first);
         self.quickly(|file| file.write_all_at(data, offset))
     }
 

@@ -32,7 +32,7 @@ fn offset_and_length_cut_out_a_window() {
     let (mut store, medium) = Store::open(&window).unwrap();
     assert_eq!(medium.sectors, 3);
     let extent = Extent { first: 1, sectors: 1 };
-    assert_eq!(store.position(extent), 3 * 512);
+    assert_eq!(store.position(extent.first), 3 * 512);
     store.write_at_once(extent, &[7; 512]).unwrap().unwrap();
     let mut data = [0; 512];
     assert!(store.read_at_once(extent, &mut data));
