@@ -5,7 +5,7 @@
 requires_root
 requires losetup strace mkfs.ext4
 send=$BIN/examples/aoe-send
-[ -x "$send" ] || skip "needs cargo build -p aoe-vblade --examples"
+[ -x "$send" ] || skip "needs cargo build -p nines-testkit --examples"
 netns target
 netns client
 veth target client

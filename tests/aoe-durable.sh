@@ -6,7 +6,7 @@
 requires_root
 requires strace
 send=$BIN/examples/aoe-send
-[ -x "$send" ] || skip "needs cargo build -p aoe-vblade --examples"
+[ -x "$send" ] || skip "needs cargo build -p nines-testkit --examples"
 netns target
 netns client
 veth target client

@@ -5,7 +5,7 @@
 . "$(dirname -- "$0")/lib.sh"
 requires_root
 send=$BIN/examples/aoe-send
-[ -x "$send" ] || skip "needs cargo build -p aoe-vblade --examples"
+[ -x "$send" ] || skip "needs cargo build -p nines-testkit --examples"
 target=aoe-vblade
 [ -z "${ORIGINAL-}" ] || { target=vblade && requires vblade; }
 netns target

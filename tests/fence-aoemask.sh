@@ -5,7 +5,7 @@
 requires_root
 requires fence_aoemask aoe-vblade vblade python3
 send=$BIN/examples/aoe-send
-[ -x "$send" ] || skip "needs cargo build -p aoe-vblade --examples"
+[ -x "$send" ] || skip "needs cargo build -p nines-testkit --examples"
 
 # The target's host is the switch between the one that fences and its victim.
 netns target

@@ -24,11 +24,8 @@ use nines_proto::aoe::ata::{DATA, Registers, op};
 use nines_proto::aoe::config::Config;
 use nines_proto::aoe::identify::Identified;
 use nines_proto::aoe::{Address, Command, Flags, Header, Shelf, Slot, sectors_per_frame};
+use nines_testkit::initiator::Initiator;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use wire::Initiator;
-
-#[path = "../tests/wire/mod.rs"]
-mod wire;
 
 const FIRST_TIMEOUT: Duration = Duration::from_millis(100);
 

@@ -17,9 +17,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
 use tempfile::NamedTempFile;
 
-use wire::Initiator;
-
-mod wire;
+use nines_testkit::initiator::Initiator;
 
 const OURS: Address = Address { shelf: Shelf(7), slot: Slot(3) };
 /// Longer than anything here takes, shorter than a patient person.
@@ -136,7 +134,7 @@ fn config(initiator: &mut Initiator, address: Address, wait: Duration) -> Option
 }
 
 /// Waits for an advertisement and returns the sectors a frame it names, and to whom it was sent.
-fn advertised(initiator: &Initiator) -> (u8, Mac) {
+fn advertised(initiator: &mut Initiator) -> (u8, Mac) {
     let deadline = Instant::now() + LONG;
     loop {
         let frame = initiator.next(deadline).unwrap().expect("an advertisement");
@@ -198,7 +196,7 @@ fn a_link_that_goes_down_and_up_is_followed() {
     for _ in 0..3 {
         ip("link set target0 down");
         ip("link set target0 up");
-        assert_eq!(advertised(&initiator), (2, Mac::BROADCAST));
+        assert_eq!(advertised(&mut initiator), (2, Mac::BROADCAST));
         assert_eq!(read(&mut initiator, 9, 1), numbered(9));
     }
     // The other end pulled: the carrier goes, the interface stays.
@@ -221,7 +219,7 @@ fn another_mtu_is_followed() {
     assert_eq!(read(&mut initiator, 0, 1), numbered(0));
     for (mtu, sectors) in [(1500, 2), (4131, 7), (4132, 8), (9000, 17)] {
         ip(&format!("link set target0 mtu {mtu}"));
-        assert_eq!(advertised(&initiator), (sectors, Mac::BROADCAST));
+        assert_eq!(advertised(&mut initiator), (sectors, Mac::BROADCAST));
         assert_eq!(read(&mut initiator, 0, sectors).len(), usize::from(sectors) * 512);
         let (registers, data) = ata(&mut initiator, op::READ_EXT, 0, sectors + 1, &[]).unwrap();
         assert_eq!((registers.command_status, data.len()), (0x41, 24));
@@ -243,7 +241,7 @@ fn an_interface_that_is_removed_and_comes_back_is_used_again() {
     let mut initiator = Initiator::open("client0").unwrap();
     ip("link set later0 name target0");
     ip("link set target0 up");
-    assert_eq!(advertised(&initiator), (2, Mac::BROADCAST));
+    assert_eq!(advertised(&mut initiator), (2, Mac::BROADCAST));
     assert_eq!(read(&mut initiator, 1, 1), numbered(1));
     assert!(target.end().contains("target0: gone"));
 }
@@ -257,7 +255,7 @@ fn a_target_on_an_interface_that_is_down_waits_for_it() {
     let target = Target::start("");
     let mut initiator = Initiator::open("client0").unwrap();
     ip("link set target0 up");
-    assert_eq!(advertised(&initiator), (2, Mac::BROADCAST));
+    assert_eq!(advertised(&mut initiator), (2, Mac::BROADCAST));
     assert_eq!(read(&mut initiator, 5, 1), numbered(5));
     target.end();
 }
@@ -313,10 +311,10 @@ fn a_masked_host_hears_nothing_and_a_listed_one_hears_its_own_advertisement() {
     if !cable(1500) {
         return;
     }
-    let initiator = Initiator::open("client0").unwrap();
+    let mut initiator = Initiator::open("client0").unwrap();
     let target = Target::start("-m 02:00:00:00:00:09,020000000002");
-    assert_eq!(advertised(&initiator), (2, Mac([2, 0, 0, 0, 0, 9])));
-    assert_eq!(advertised(&initiator), (2, Mac([2, 0, 0, 0, 0, 2])));
+    assert_eq!(advertised(&mut initiator), (2, Mac([2, 0, 0, 0, 0, 9])));
+    assert_eq!(advertised(&mut initiator), (2, Mac([2, 0, 0, 0, 0, 2])));
     let mut stranger = Initiator::open("client0").unwrap();
     stranger.mac = Mac([2, 0, 0, 0, 0, 8]);
     assert_eq!(config(&mut stranger, OURS, Duration::from_millis(200)), None);

@@ -14,9 +14,7 @@ use std::time::Duration;
 use anyhow::Context;
 use nines_cli::Exit;
 use nines_proto::mac::Mac;
-
-#[path = "../tests/wire/mod.rs"]
-mod wire;
+use nines_testkit::initiator::Initiator;
 
 fn main() -> ExitCode {
     nines_cli::run("aoe-send", send)
@@ -35,7 +33,7 @@ fn send() -> anyhow::Result<Exit> {
         }
     }
     let interface = interface.context("usage: aoe-send [-f FROM] [-t TO] [-w MILLISECONDS] INTERFACE")?;
-    let initiator = wire::Initiator::open(&interface).context(interface)?;
+    let mut initiator = Initiator::open(&interface).context(interface)?;
     for line in io::stdin().lock().lines() {
         let line = line?;
         let text: String = line.chars().take_while(|c| *c != '#').filter(|c| !c.is_whitespace()).collect();

@@ -1,5 +1,4 @@
-//! A small AoE initiator: what tests, examples and the load generator speak to a target with.
-#![allow(dead_code, reason = "each user takes its part")]
+//! One end of the wire: what tests, examples and the conformance checks speak to a target with.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -11,25 +10,37 @@ use nines_sys::packet::link::Link;
 use nines_sys::packet::{Instruction, PacketSocket};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-/// One end of the wire.
+/// Receives AoE answers, to whomever they are addressed.
+pub(crate) const ANSWERS: [Instruction; 4] =
+    [Instruction::Load8(14), Instruction::IfAnyBit(0x08, 0, 1), Instruction::Accept, Instruction::Refuse];
+
+/// Bytes any frame of any interface fits.
+const FRAME: usize = 1 << 17;
+
+/// An initiator on an interface.
 #[derive(Debug)]
 pub struct Initiator {
+    /// Where its frames go and come from.
     pub socket: PacketSocket,
+    /// The address it sends from: the interface's, unless changed.
     pub mac: Mac,
+    /// The interface's, when it was opened.
     pub mtu: usize,
     tag: u32,
+    frame: Vec<u8>,
 }
 
 impl Initiator {
     /// Opens the interface and hears AoE answers on it, to whomever they are addressed.
+    ///
+    /// # Errors
+    /// No such interface, or no CAP_NET_RAW.
     pub fn open(interface: &str) -> io::Result<Self> {
-        let filter =
-            [Instruction::Load8(14), Instruction::IfAnyBit(0x08, 0, 1), Instruction::Accept, Instruction::Refuse];
-        let socket = PacketSocket::open(ETHERTYPE, &filter)?;
+        let socket = PacketSocket::open(ETHERTYPE, &ANSWERS)?;
         socket.set_buffers(8 << 20)?;
         let link = Link::named(interface)?;
         socket.bind(link.index)?;
-        Ok(Self { socket, mac: Mac(link.address), mtu: link.mtu, tag: 0x4000_0000 })
+        Ok(Self { socket, mac: Mac(link.address), mtu: link.mtu, tag: 0x4000_0000, frame: vec![0; FRAME] })
     }
 
     /// A tag not used before.
@@ -53,14 +64,13 @@ impl Initiator {
     }
 
     /// Waits for the next answer, whoever asked for it.
-    pub fn next(&self, deadline: Instant) -> io::Result<Option<Vec<u8>>> {
-        let mut frame = vec![0; 1 << 17];
+    ///
+    /// # Errors
+    /// The interface's own, such as `NetworkDown` once.
+    pub fn next(&mut self, deadline: Instant) -> io::Result<Option<Vec<u8>>> {
         loop {
-            match self.socket.receive(&mut frame) {
-                Ok(length) => {
-                    frame.truncate(length);
-                    return Ok(Some(frame));
-                }
+            match self.socket.receive(&mut self.frame) {
+                Ok(length) => return Ok(Some(self.frame[..length.min(FRAME)].to_vec())),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error),
             }
@@ -73,15 +83,27 @@ impl Initiator {
         }
     }
 
+    /// Sends a message.
+    ///
+    /// # Errors
+    /// The interface does not take it.
+    pub fn send(&self, header: &Header, argument: &[u8]) -> io::Result<()> {
+        self.socket.send(&message(header, argument))
+    }
+
     /// Sends a message and waits for the answer with its tag, once.
-    pub fn ask(&self, header: &Header, argument: &[u8], wait: Duration) -> io::Result<Option<Vec<u8>>> {
-        let mut frame = vec![0; Header::LENGTH + argument.len()];
-        header.encode(&mut frame).map_err(io::Error::other)?.copy_from_slice(argument);
-        self.ask_raw(&frame, header.tag, wait)
+    ///
+    /// # Errors
+    /// The interface's own.
+    pub fn ask(&mut self, header: &Header, argument: &[u8], wait: Duration) -> io::Result<Option<Vec<u8>>> {
+        self.ask_raw(&message(header, argument), header.tag, wait)
     }
 
     /// Sends any bytes as a frame and waits for the answer with this tag.
-    pub fn ask_raw(&self, frame: &[u8], tag: u32, wait: Duration) -> io::Result<Option<Vec<u8>>> {
+    ///
+    /// # Errors
+    /// The interface's own.
+    pub fn ask_raw(&mut self, frame: &[u8], tag: u32, wait: Duration) -> io::Result<Option<Vec<u8>>> {
         let deadline = Instant::now() + wait;
         self.socket.send(frame)?;
         while let Some(answer) = self.next(deadline)? {
@@ -91,4 +113,15 @@ impl Initiator {
         }
         Ok(None)
     }
+}
+
+/// A frame of a header and an argument, not padded.
+///
+/// # Panics
+/// Never: the room is there.
+#[must_use]
+pub fn message(header: &Header, argument: &[u8]) -> Vec<u8> {
+    let mut frame = vec![0; Header::LENGTH + argument.len()];
+    header.encode(&mut frame).expect("room for a header").copy_from_slice(argument);
+    frame
 }
