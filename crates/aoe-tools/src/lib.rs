@@ -4,21 +4,38 @@
 //! what scripts rely on.
 #![forbid(unsafe_code)]
 
+pub mod cfg;
 pub mod control;
 pub mod discover;
+pub mod exchange;
 pub mod flush;
+pub mod getopt;
 pub mod interfaces;
+pub mod json;
 pub mod mkdevs;
 pub mod paths;
+pub mod ping;
 pub mod revalidate;
+pub mod sancheck;
+pub mod smart;
 pub mod stat;
+pub mod survey;
 pub mod sysfs;
 pub mod version;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
 
 use nines_cli::{Exit, log};
+
+/// `usual`, or `original` when that is what this process was called as: through a link of that
+/// name a program behaves to the letter as the one it is from.
+#[must_use]
+pub fn called(usual: &'static str, original: &'static str) -> &'static str {
+    let name = std::env::args_os().next().map(std::path::PathBuf::from);
+    let name = name.as_deref().and_then(std::path::Path::file_name);
+    if name == Some(OsStr::new(original)) { original } else { usual }
+}
 
 /// Runs a program: `--help` and `--version` as its only argument are answered, an error is exit
 /// status 1, as in the originals.

@@ -1,4 +1,4 @@
-//! aoe-stat: one line for each AoE device the kernel knows.
+//! aoe-stat: one line for each AoE device the kernel knows, or that answers on the wire.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -10,19 +10,23 @@ use anyhow::Context;
 use nines_cli::Exit;
 use nix::sys::stat::minor;
 
-use crate::paths;
+use crate::discover::{self, Raw};
 use crate::sysfs::{self, Device};
+use crate::{exchange, json, paths, survey};
 
 /// What `--help` prints.
 pub const HELP: &str = "usage: aoe-stat [regex]
        aoe-stat --json
+       aoe-stat --interface IF... [--timeout SECS] [--json | regex]
 
 Print the status of the AoE devices; with a basic regular expression, of those
-whose line it matches.
+whose line it matches. With --interface ask on that one, without the driver.
 
-  --json     one JSON object a line
-  --help     print this
-  --version  print the version
+  --json          one JSON object a line
+  --interface IF  ask on this one, and on others so named
+  --timeout SECS  how long to wait after the last answer [default: 1]
+  --help          print this
+  --version       print the version
 ";
 
 const MISSING: &str = "(NA)";
@@ -32,6 +36,9 @@ const MISSING: &str = "(NA)";
 /// # Errors
 /// sysfs or grep(1) fails.
 pub fn run(arguments: &[OsString]) -> anyhow::Result<Exit> {
+    if let Some(raw) = discover::raw(arguments)? {
+        return show(&asked(&raw)?, raw.json, raw.operands.first().map(OsString::as_os_str));
+    }
     let sysfs = paths::sysfs();
     if !sysfs.join("block").is_dir() {
         writeln!(io::stderr(), "aoe-stat Error: sysfs is not mounted")?;
@@ -44,14 +51,43 @@ pub fn run(arguments: &[OsString]) -> anyhow::Result<Exit> {
         warn_of_wrong_minor(device)?;
     }
     let json = arguments.first().is_some_and(|argument| argument == "--json");
+    show(&devices, json, arguments.first().map(OsString::as_os_str).filter(|_| !json))
+}
+
+/// The targets that answer on these interfaces, as the driver would show them.
+fn asked(raw: &Raw) -> anyhow::Result<Vec<Device>> {
+    let ports = exchange::open_all(&raw.interfaces)?;
+    let mut survey = survey::everybody(&ports, raw.quiet)?;
+    survey.identify(&ports)?;
+    survey.warn_of_mute(&ports);
+    survey.warn_of_doubles();
+    let devices = survey.targets().into_iter().map(|(address, paths)| {
+        let mut netifs: Vec<&str> = paths.iter().map(|(path, _)| ports[path.port].name.as_str()).collect();
+        netifs.dedup();
+        // The driver, too, cuts its frames to what every path carries.
+        let payload = paths.iter().map(|(path, seen)| seen.payload(ports[path.port].link.mtu)).min();
+        let disk = paths.iter().find_map(|(_, seen)| seen.disk.as_ref());
+        Device {
+            name: address.to_string(),
+            minor: None,
+            sectors: disk.map(|disk| disk.sectors),
+            netif: Some(netifs.join(",")),
+            payload: payload.map(|bytes| bytes.to_string()),
+            state: Some(if disk.is_some() { "up" } else { "down" }.to_owned()),
+        }
+    });
+    Ok(devices.collect())
+}
+
+fn show(devices: &[Device], json: bool, expression: Option<&OsStr>) -> anyhow::Result<Exit> {
     let with_payload = devices.iter().any(|device| device.payload.is_some());
     let mut lines: Vec<String> =
         devices.iter().map(|device| if json { object(device) } else { line(device, with_payload) }).collect();
     lines.sort_unstable();
     let text = lines.concat();
-    match arguments.first() {
-        Some(expression) if !json => grep(expression, &text),
-        _ => {
+    match expression {
+        Some(expression) => grep(expression, &text),
+        None => {
             io::stdout().write_all(text.as_bytes())?;
             Ok(if lines.is_empty() { Exit::No } else { Exit::Ok })
         }
@@ -99,32 +135,18 @@ fn line(device: &Device, with_payload: bool) -> String {
 }
 
 fn object(device: &Device) -> String {
-    let text = |field: &Option<String>| field.as_deref().map_or_else(|| "null".to_owned(), quoted);
+    let text = |field: &Option<String>| field.as_deref().map_or_else(|| "null".to_owned(), json::quoted);
     let number = |number: Option<u128>| number.map_or_else(|| "null".to_owned(), |number| number.to_string());
     let bytes = device.sectors.map(|sectors| u128::from(sectors) * 512);
     let payload = device.payload.as_ref().and_then(|payload| payload.parse().ok());
     format!(
         "{{\"device\":{},\"bytes\":{},\"netif\":{},\"payload\":{},\"state\":{}}}\n",
-        quoted(&device.name),
+        json::quoted(&device.name),
         number(bytes),
         text(&device.netif),
         number(payload),
         text(&device.state),
     )
-}
-
-/// A JSON string.
-fn quoted(text: &str) -> String {
-    let mut quoted = String::from('"');
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => quoted.extend(['\\', c]),
-            c if c.is_control() => quoted.push_str(&format!("\\u{:04x}", u32::from(c))),
-            c => quoted.push(c),
-        }
-    }
-    quoted.push('"');
-    quoted
 }
 
 #[cfg(test)]
@@ -137,10 +159,5 @@ mod tests {
         for (sectors, wanted) in table.into_iter().chain([(u64::MAX, "9444732965739.290GB")]) {
             assert_eq!(size(sectors), wanted);
         }
-    }
-
-    #[test]
-    fn strings_are_quoted_as_json_wants() {
-        assert_eq!(quoted("a\"b\\c\n"), r#""a\"b\\c\u000a""#);
     }
 }
