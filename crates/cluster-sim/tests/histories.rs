@@ -125,3 +125,8 @@ fn a_node_learns_where_the_leader_is_although_nobody_could_tell_it_when_it_greet
 fn the_votes_do_not_all_go_to_nodes_that_never_joined() {
     kept_while_it_changes(9647);
 }
+
+#[test]
+fn a_vote_is_not_taken_where_those_left_have_nothing_yet() {
+    kept_while_it_changes(11039);
+}

@@ -89,14 +89,17 @@ impl Engine {
         self.state.members.get(&node).is_some_and(|member| member.present)
     }
 
-    /// Whether it has what is committed, as far as can be asked of one that never stands still.
+    /// Whether it is a member that has what is committed.
     pub(super) fn caught_up(&self, node: u64) -> bool {
+        self.present_member(node) && self.follows(node)
+    }
+
+    /// Whether it has what is committed, as far as can be asked of one that never stands still.
+    fn follows(&self, node: u64) -> bool {
         let raft = &self.raw.raft;
-        let progress = raft.prs().get(node);
-        self.present_member(node)
-            && progress.is_some_and(|progress| {
-                progress.state == ProgressState::Replicate && progress.matched + BEHIND >= raft.raft_log.committed
-            })
+        raft.prs().get(node).is_some_and(|progress| {
+            progress.state == ProgressState::Replicate && progress.matched + BEHIND >= raft.raft_log.committed
+        })
     }
 
     fn changes(&mut self, now: Now, state: &ConfState) -> Changes {
@@ -104,7 +107,9 @@ impl Engine {
         let mut changes: Changes = Vec::new();
         let mut voters = self.voters();
         let here = |node: u64| node == self.me() || self.peers.present(now, node, self.token_ms);
-        let majority = |voters: &[u64]| voters.iter().filter(|node| here(**node)).count() > voters.len() / 2;
+        // One that is behind may have nothing at all, and then has no vote before a leader brings it up to date.
+        let holds = |node: u64| node == self.me() || here(node) && self.follows(node);
+        let majority = |voters: &[u64]| voters.iter().filter(|node| holds(**node)).count() > voters.len() / 2;
         let given_up = GIVEN_UP * self.token_ms / 1000 + 10;
         let lost = |node: u64| {
             let member = self.state.members.get(&node);
@@ -140,7 +145,7 @@ impl Engine {
                 changes.push((kind, node, what));
                 voters = rest;
             } else {
-                kept.push((node, format!("{why}, but without it no majority of the others is here")));
+                kept.push((node, format!("{why}, but without it no majority of the others is here and up to date")));
             }
         }
         for node in state.learners.iter().filter(|node| self.conf.node(**node).is_none()) {
