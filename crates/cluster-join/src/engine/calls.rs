@@ -121,7 +121,7 @@ impl Calls {
 }
 
 /// What the request is about, where it is about a resource.
-fn resource(request: &Request) -> Option<&str> {
+pub(super) fn resource(request: &Request) -> Option<&str> {
     match request {
         Request::Lock { resource, .. }
         | Request::Convert { resource, .. }
@@ -189,7 +189,7 @@ impl Engine {
     }
 
     pub(super) fn call(&mut self, now: Now, caller: &Caller, call: Call) {
-        if self.waits_for_watchdog(now, caller, &call) {
+        if self.comes_early(now, caller, &call) {
             return;
         }
         let Call { id, request } = call;
@@ -303,7 +303,7 @@ impl Engine {
                 }
                 true
             }
-            None => self.watches.cancel(connection, call),
+            None => self.early.cancel(connection, call) || self.watches.cancel(connection, call),
         };
         if !withdrawn {
             let message = format!("no call {call} of this connection waits");
@@ -331,7 +331,7 @@ impl Engine {
 
     pub(super) fn closed(&mut self, now: Now, connection: u64) {
         self.fence_closed(connection);
-        self.lease_closed(connection);
+        self.early.close(connection);
         self.watches.close(connection);
         let seqs: Vec<u64> =
             self.calls.waiting.iter().filter(|(_, call)| call.connection == connection).map(|(seq, _)| *seq).collect();

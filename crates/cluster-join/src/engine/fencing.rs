@@ -40,6 +40,8 @@ enum Purpose {
         caller: Caller,
         id: u64,
     },
+    /// This host itself, at its start.
+    Own,
 }
 
 /// What this node has under way about fencing; none of it outlives the daemon.
@@ -67,6 +69,11 @@ impl Fencer {
         self.last_job += 1;
         self.jobs.insert(self.last_job, purpose);
         self.last_job
+    }
+
+    /// A job that unfences this host.
+    pub(super) fn begin_own(&mut self) -> u64 {
+        self.begin(Purpose::Own)
     }
 
     fn runs(&self, of: u64) -> bool {
@@ -261,10 +268,11 @@ impl Engine {
                 }
                 self.submit_call(now, caller.connection, id, Op::FenceTested { node, tested });
             }
+            Purpose::Own => self.own_unfence_ended(now, end),
             Purpose::Unfence { node, caller, id } => match end {
                 End::Done { .. } => {
                     let (name, who) = (self.conf.name_of(node), self.who(&caller));
-                    self.submit_call(now, caller.connection, id, Op::Unfence { node, name, who });
+                    self.submit_call(now, caller.connection, id, Op::Unfence { node, name, who, devices: true });
                 }
                 End::Failed { what } => {
                     let message = format!("{}: not unfenced: {what}", self.conf.name_of(node));
@@ -322,6 +330,7 @@ impl Engine {
                 }
                 News::Held { node, why } => format!("node {} is not let in: {why}", self.conf.name_of(*node)),
                 News::Released { node } => format!("node {} may join again", self.conf.name_of(*node)),
+                News::Unfenced { node, who } => format!("node {} is unfenced by {who}", self.conf.name_of(*node)),
                 News::Armed { armed: true, .. } => "the watchdog is armed".to_owned(),
                 News::Armed { .. } => "this host holds nothing: the watchdog is disarmed".to_owned(),
             };
@@ -333,6 +342,8 @@ impl Engine {
                 self.fencer.retry.remove(node);
                 self.fencer.proposed.remove(node);
             }
+            // Somebody else saw to it, while this run of the daemon was there to be let in.
+            News::Unfenced { node, .. } if *node == self.me() && self.admitted() => self.unfenced(now),
             _ => {}
         }
     }
@@ -420,7 +431,7 @@ impl Engine {
                     return self.refuse(connection, id, ErrorKind::Inquorate, message);
                 }
                 if unfence.is_empty() {
-                    return self.submit_call(now, connection, id, Op::Unfence { node, name, who });
+                    return self.submit_call(now, connection, id, Op::Unfence { node, name, who, devices: false });
                 }
                 let purpose = Purpose::Unfence { node, caller: caller.clone(), id };
                 self.run_job(caller, id, name, purpose, fence::Action::Unfence(unfence));
@@ -441,7 +452,7 @@ impl Engine {
     /// A connection closed: nobody waits for its tests any more.
     pub(super) fn fence_closed(&mut self, connection: u64) {
         self.fencer.jobs.retain(|_, purpose| match purpose {
-            Purpose::Fence { .. } => true,
+            Purpose::Fence { .. } | Purpose::Own => true,
             Purpose::Test { caller, .. } | Purpose::Unfence { caller, .. } => caller.connection != connection,
         });
     }

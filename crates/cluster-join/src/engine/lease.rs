@@ -29,16 +29,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use cluster_conf::Bound;
-use nines_proto::ctl::{Call, ErrorKind, Note, Request, utc};
+use nines_proto::ctl::{ErrorKind, Note, utc};
 
-use super::{Action, Caller, Engine, Now};
+use super::{Action, Engine, Now};
 use crate::peer::Peer;
 use crate::state::Op;
 
 /// How long the watchdog stays armed when nothing is held any more.
 const LINGER_MS: u64 = 10_000;
-/// Most calls that wait for the watchdog to be armed.
-const MAX_QUEUED: usize = 1024;
 
 /// What the daemon does with the watchdog. Moments are on the engine's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,23 +87,12 @@ pub struct Leases {
     fed_until: u64,
     /// Since when nothing is held.
     idle_since: Option<u64>,
-    /// Calls that wait for the watchdog.
-    queue: Vec<(Caller, Call)>,
     /// The reset that was announced.
     announced: Option<Reset>,
 }
 
 fn ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// Whether the request can make this host hold something.
-fn takes(request: &Request) -> bool {
-    match request {
-        Request::Lock { .. } | Request::Accept { .. } => true,
-        Request::Put { owner, .. } => *owner != nines_proto::ctl::KeyOwner::Cluster,
-        _ => false,
-    }
 }
 
 impl Leases {
@@ -120,7 +107,6 @@ impl Leases {
             guard: Guard::Idle,
             fed_until: 0,
             idle_since: None,
-            queue: Vec::new(),
             announced: None,
         }
     }
@@ -238,10 +224,9 @@ impl Engine {
         if !self.leases.is_open() {
             let member = self.state.members.get(&self.me());
             let runs_on = self.admitted() && member.is_some_and(|member| member.armed && member.present);
-            if runs_on || !self.leases.queue.is_empty() {
+            if runs_on {
                 self.arm(now);
             }
-            self.refuse_late(now);
             return;
         }
         let Some(lease) = self.lease_until(now) else { return };
@@ -283,7 +268,17 @@ impl Engine {
         }
     }
 
-    fn arm(&mut self, now: Now) {
+    /// Whether this host may hold something as far as its watchdog is concerned.
+    pub(super) fn is_guarded(&self) -> bool {
+        self.conf.watchdog.is_none() || self.leases.guard == Guard::Armed
+    }
+
+    /// Whether the watchdog is just being opened or closed.
+    pub(super) fn is_arming(&self) -> bool {
+        !matches!(self.leases.guard, Guard::Idle | Guard::Armed)
+    }
+
+    pub(super) fn arm(&mut self, now: Now) {
         let Some(watchdog) = &self.conf.watchdog else { return };
         let grace = ms(watchdog.quorum_grace);
         if self.leases.guard == Guard::Idle
@@ -298,7 +293,7 @@ impl Engine {
 
     /// Nothing held for a while: no reason left to be reset.
     fn watch_idle(&mut self, now: Now) {
-        let idle = !self.state.holds_anything(self.me()) && self.calls.is_idle() && self.leases.queue.is_empty();
+        let idle = !self.state.holds_anything(self.me()) && self.calls.is_idle() && self.early.is_empty();
         if !idle {
             self.leases.idle_since = None;
             return;
@@ -316,7 +311,6 @@ impl Engine {
         if self.leases.guard != Guard::Opening {
             return;
         }
-        let queue = std::mem::take(&mut self.leases.queue);
         match result {
             Ok(()) => {
                 self.leases.guard = Guard::Armed;
@@ -325,17 +319,13 @@ impl Engine {
                 // anything.
                 let op = Op::Armed { name: self.conf.name_of(self.me()), armed: true };
                 self.calls.submit(now, op);
-                for (caller, call) in queue {
-                    self.call(now, &caller, call);
-                }
+                self.take_early(now);
             }
             Err(cause) => {
                 self.leases.guard = Guard::Idle;
                 self.log(format!("the watchdog cannot be armed, so nothing is granted: {cause}"));
-                for (caller, call) in queue {
-                    let message = format!("nothing is granted to a host whose watchdog cannot be armed: {cause}");
-                    self.refuse(caller.connection, call.id, ErrorKind::Invalid, message);
-                }
+                let message = format!("nothing is granted to a host whose watchdog cannot be armed: {cause}");
+                self.refuse_early(ErrorKind::Invalid, &message);
             }
         }
     }
@@ -355,9 +345,7 @@ impl Engine {
             self.leases.guard = Guard::Armed;
         }
         self.leases.idle_since = None;
-        for (caller, call) in std::mem::take(&mut self.leases.queue) {
-            self.call(now, &caller, call);
-        }
+        self.take_early(now);
         true
     }
 
@@ -368,56 +356,6 @@ impl Engine {
         {
             let armed = self.state.members.get(&self.me()).is_some_and(|member| member.armed);
             self.disarm_decided(now, seq, !armed);
-        }
-    }
-
-    /// Whether the call has to wait until the watchdog runs, and waits now or was refused.
-    pub(super) fn waits_for_watchdog(&mut self, now: Now, caller: &Caller, call: &Call) -> bool {
-        if self.conf.watchdog.is_none() || self.leases.guard == Guard::Armed || !takes(&call.request) {
-            return false;
-        }
-        if let Some((kind, message)) = self.cannot_submit(caller, "") {
-            self.refuse(caller.connection, call.id, kind, message.trim_start_matches(": ").to_owned());
-        } else if self.leases.queue.len() >= MAX_QUEUED {
-            let message = format!("{MAX_QUEUED} calls of this host wait already");
-            self.refuse(caller.connection, call.id, ErrorKind::Busy, message);
-        } else {
-            self.leases.queue.push((caller.clone(), call.clone()));
-            self.arm(now);
-            self.refuse_late(now);
-        }
-        true
-    }
-
-    /// Without a lease nothing can be armed, and who would not wait is told so.
-    fn refuse_late(&mut self, now: Now) {
-        if self.leases.guard != Guard::Idle {
-            return;
-        }
-        let reason = self.blocked(now).unwrap_or_else(|| "this host has no lease yet".into());
-        let at_once = |call: &Call| {
-            matches!(
-                &call.request,
-                Request::Lock { wait_ms: Some(0), .. } | Request::Accept { .. } | Request::Put { .. }
-            )
-        };
-        let (late, wait) = std::mem::take(&mut self.leases.queue).into_iter().partition(|(_, call)| at_once(call));
-        self.leases.queue = wait;
-        let late: Vec<(Caller, Call)> = late;
-        for (caller, call) in late {
-            let message = format!("not quorate: {reason}");
-            self.refuse(caller.connection, call.id, ErrorKind::Inquorate, message);
-        }
-    }
-
-    pub(super) fn lease_closed(&mut self, connection: u64) {
-        self.leases.queue.retain(|(caller, _)| caller.connection != connection);
-    }
-
-    pub(super) fn refuse_queued(&mut self) {
-        for (caller, call) in std::mem::take(&mut self.leases.queue) {
-            let message = "cluster-join is stopping".to_owned();
-            self.refuse(caller.connection, call.id, ErrorKind::Stopping, message);
         }
     }
 

@@ -7,6 +7,7 @@
 //! ```
 
 mod calls;
+mod early;
 mod fencing;
 mod forced;
 mod keys;
@@ -16,12 +17,13 @@ mod peers;
 mod probe;
 mod ready;
 mod status;
+mod unfence;
 mod voters;
 
 use std::collections::{BTreeMap, VecDeque};
 
 use cluster_conf::Conf;
-use nines_proto::ctl::{Answer, Call};
+use nines_proto::ctl::{Answer, Call, ErrorKind};
 use raft::eraftpb::{ConfState, Entry, EntryType, Message, MessageType};
 use raft::{Config, RawNode, Ready, StateRole};
 
@@ -31,6 +33,7 @@ use crate::log::{Identity, Loaded, Store};
 use crate::peer::{Hello, Peer, plausible};
 use crate::state::{Command, Effect, State};
 use calls::Calls;
+use early::Early;
 use fencing::Fencer;
 use keys::Watches;
 use lease::Leases;
@@ -38,6 +41,7 @@ pub use lease::{Reset, Watchdog};
 use membership::Membership;
 use peers::Peers;
 pub use probe::Probe;
+use unfence::Unfence;
 
 /// The time of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,6 +152,8 @@ pub struct Engine {
     watches: Watches,
     fencer: Fencer,
     leases: Leases,
+    early: Early,
+    unfence: Unfence,
     /// What this host has from before the cluster let it in, for people.
     leftovers: Vec<String>,
     /// This boot was fenced, and that was told.
@@ -249,6 +255,8 @@ impl Engine {
             calls: Calls::default(),
             fencer: Fencer::default(),
             leases: Leases::new(now),
+            early: Early::default(),
+            unfence: Unfence::default(),
             leftovers: Vec::new(),
             fenced_out: false,
             watches: Watches::default(),
@@ -446,6 +454,8 @@ impl Engine {
             self.watch_peers(now);
             self.watch_fencing(now);
             self.watch_lease(now);
+            self.watch_unfence(now);
+            self.watch_early(now);
             self.watch_calls(now);
             self.watch_membership(now);
             self.watch_pair(now);
@@ -647,7 +657,7 @@ impl Engine {
     fn stop(&mut self) {
         self.stopping = true;
         self.refuse_all();
-        self.refuse_queued();
+        self.refuse_early(ErrorKind::Stopping, "cluster-join is stopping");
         if self.leads()
             && let Some(heir) = self.peers.heir(&self.heirs())
         {

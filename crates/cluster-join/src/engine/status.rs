@@ -37,6 +37,7 @@ impl Engine {
             counters: BTreeMap::from([("messages-malformed".to_owned(), self.malformed)]),
             notes: [
                 self.lease_notes(),
+                self.unfence_notes(),
                 self.fence_notes(now),
                 self.pair_notes(now),
                 self.membership_notes(now),

@@ -297,7 +297,7 @@ impl State {
                 let Some(member) = self.members.get_mut(&node) else {
                     return Err(Refusal::new(ErrorKind::Unknown, format!("{name} is no member")));
                 };
-                (member.present, member.left, member.since) = (false, true, time);
+                (member.present, member.left, member.since, member.unfenced) = (false, true, time, false);
             }
         }
         self.locks.returned(node, true, time, decided);

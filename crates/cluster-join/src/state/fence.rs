@@ -113,6 +113,11 @@ pub enum News {
     Released {
         node: u64,
     },
+    /// Its devices have given it back what a fencing took.
+    Unfenced {
+        node: u64,
+        who: String,
+    },
     Armed {
         node: u64,
         armed: bool,
@@ -203,6 +208,7 @@ impl MemberRecord {
             left: false,
             held: None,
             waived: false,
+            unfenced: false,
         }
     }
 }
@@ -363,7 +369,7 @@ impl State {
         let number = operation.number;
         let member = self.members.entry(node).or_insert_with(|| MemberRecord::unknown(time));
         (member.present, member.fenced, member.armed) = (false, true, false);
-        (member.since, member.left) = (time, false);
+        (member.since, member.left, member.unfenced) = (time, false, false);
         let boot = member.boot.clone();
         self.audit.record(time, "fenced", &name, who, &format!("operation {number}: {how}"));
         let freed = self.free(node, time, results.decided);
@@ -458,7 +464,16 @@ impl State {
                 self.fence_acknowledged(node, &name, operation, incarnation, &who, time, results)
             }
             Op::FenceTested { node, tested } => Ok(self.fence_tested(node, tested)),
-            Op::Unfence { node, name, who } => Ok(self.unfenced(node, &name, &who, time, results)),
+            Op::Unfence { node, name, who, devices } => {
+                if devices {
+                    if let Some(member) = self.members.get_mut(&node) {
+                        member.unfenced = true;
+                    }
+                    self.audit.record(time, "unfenced", &name, &who, "its unfence devices say so");
+                    results.news(News::Unfenced { node, who: who.clone() });
+                }
+                Ok(self.unfenced(node, &name, &who, time, results))
+            }
             Op::Armed { name, armed } => self.armed(id.node, &name, armed, time, results),
             other => return Err(other),
         };

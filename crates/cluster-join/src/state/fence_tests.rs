@@ -265,7 +265,7 @@ fn a_node_fenced_by_agents_twice_in_ten_minutes_waits_for_a_person() {
     assert!(world.state.members[&3].held.is_some());
     assert!(!world.joined(3, 4, "d"));
     let (name, who) = ("n3".into(), "uid 0 on n2".into());
-    world.call(2, Op::Unfence { node: 3, name, who });
+    world.call(2, Op::Unfence { node: 3, name, who, devices: false });
     assert!(world.joined(3, 4, "d"));
     assert!(world.audit().contains(&"held".to_owned()) && world.audit().contains(&"released".to_owned()));
 }

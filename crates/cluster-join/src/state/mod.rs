@@ -135,11 +135,13 @@ pub enum Op {
         node: u64,
         tested: FenceTested,
     },
-    /// A node may join again.
+    /// A node may join again; with `devices`, those of its `<unfence>` have said yes.
     Unfence {
         node: u64,
         name: String,
         who: String,
+        #[serde(default, skip_serializing_if = "is_false")]
+        devices: bool,
     },
     /// The calling node's watchdog runs, or is about to be closed.
     Armed {
@@ -184,6 +186,9 @@ pub struct MemberRecord {
     /// A person let it in, whatever it says about itself.
     #[serde(default, skip_serializing_if = "is_false")]
     pub waived: bool,
+    /// Its unfence devices have said yes since it was last lost.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub unfenced: bool,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // as serde calls it
@@ -274,7 +279,7 @@ impl State {
                     && member.incarnation == incarnation
                     && member.present
                 {
-                    (member.present, member.since) = (false, time);
+                    (member.present, member.since, member.unfenced) = (false, time, false);
                     self.locks.stop_waiting(node, time, &mut decided);
                     let name = self.name_of(node);
                     self.audit.record(time, "lost", &name, "leader", &format!("incarnation {incarnation} is silent"));
@@ -375,6 +380,7 @@ impl State {
         let rebooted = known.is_none_or(|member| member.boot != boot);
         // The watchdog of a daemon that ended runs on until another one of that boot closes it.
         let armed = !rebooted && known.is_some_and(|member| member.armed);
+        let unfenced = known.is_some_and(|member| member.unfenced && !(rebooted && member.present));
         let next_seq = known.filter(|_| !restarted).map_or(1, |member| member.next_seq);
         let name = self.name_of(node);
         let how = if restarted { "" } else { " is back" };
@@ -404,6 +410,7 @@ impl State {
             left: false,
             held: None,
             waived: false,
+            unfenced,
         };
         self.members.insert(node, record);
         effects.push(Effect::Joined { node, incarnation, restarted });

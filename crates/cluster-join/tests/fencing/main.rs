@@ -2,6 +2,7 @@
 //! on a clock of the test's own.
 
 mod cluster;
+mod early;
 
 use std::time::Duration;
 
