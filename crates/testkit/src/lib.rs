@@ -5,3 +5,5 @@
 
 pub mod conform;
 pub mod initiator;
+pub mod load;
+pub mod null;
