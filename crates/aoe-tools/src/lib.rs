@@ -6,6 +6,8 @@
 
 pub mod cfg;
 pub mod control;
+pub mod dead;
+pub mod deadsecs;
 pub mod discover;
 pub mod exchange;
 pub mod flush;
@@ -16,12 +18,15 @@ pub mod mkdevs;
 pub mod paths;
 pub mod ping;
 pub mod revalidate;
+pub mod roundtrip;
 pub mod sancheck;
+pub mod signals;
 pub mod smart;
 pub mod stat;
 pub mod survey;
 pub mod sysfs;
 pub mod version;
+pub mod warm;
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};

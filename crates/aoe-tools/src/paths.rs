@@ -1,4 +1,4 @@
-//! Where the kernel's AoE driver is seen, redirected for tests by two variables.
+//! Where the kernel's AoE driver is seen, redirected for tests by three variables.
 
 use std::ffi::OsStr;
 use std::path::PathBuf;
@@ -17,6 +17,30 @@ pub fn sysfs() -> PathBuf {
 #[must_use]
 pub fn etherd() -> PathBuf {
     variable_or("etherd_dir", "/dev/etherd")
+}
+
+/// `$run_dir`, or /run: what must not survive a boot.
+#[must_use]
+pub fn run() -> PathBuf {
+    variable_or("run_dir", "/run")
+}
+
+/// How many seconds the driver waits for a target before it fails the device, a module parameter.
+#[must_use]
+pub fn deadsecs() -> PathBuf {
+    sysfs().join("module/aoe/parameters/aoe_deadsecs")
+}
+
+/// A device's directory in sysfs.
+#[must_use]
+pub fn device(name: &str) -> PathBuf {
+    sysfs().join("block").join(format!("etherd!{name}"))
+}
+
+/// What the driver tells of a device in debugfs.
+#[must_use]
+pub fn debug(name: &str) -> PathBuf {
+    sysfs().join("kernel/debug/aoe").join(name)
 }
 
 /// The driver's list of interfaces, a module parameter.

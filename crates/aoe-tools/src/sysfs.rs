@@ -4,6 +4,10 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use nines_proto::aoe::{Address, Shelf, Slot};
+
+use crate::paths;
+
 /// One device; what sysfs does not say is `None`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Device {
@@ -56,9 +60,61 @@ fn device(directory: &Path, name: &str) -> Device {
     }
 }
 
+/// The address in a device's name: `e1.0` and nothing else.
+#[must_use]
+pub fn address(name: &str) -> Option<Address> {
+    let (shelf, slot) = name.strip_prefix('e')?.split_once('.')?;
+    let plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let address = Address { shelf: Shelf(shelf.parse().ok()?), slot: Slot(slot.parse().ok()?) };
+    (plain(shelf) && plain(slot) && !address.is_wild()).then_some(address)
+}
+
+/// `up`, `down` and the like, as it is now; empty when there is no such device.
+#[must_use]
+pub fn state(name: &str) -> String {
+    fs::read_to_string(paths::device(name).join("state")).unwrap_or_default().trim_end().to_owned()
+}
+
+/// Whether the driver takes requests for the device and sends them.
+#[must_use]
+pub fn is_up(name: &str) -> bool {
+    state(name).starts_with("up")
+}
+
+/// Requests of a device that are under way, and how many have ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Handed to the driver and not answered.
+    pub under_way: u64,
+    /// Reads, writes, discards and flushes that ended.
+    pub ended: u64,
+}
+
+/// What is under way now; nothing when sysfs does not say.
+#[must_use]
+pub fn load(name: &str) -> Load {
+    let numbers = |file: &str| -> Vec<u64> {
+        let text = fs::read_to_string(paths::device(name).join(file)).unwrap_or_default();
+        text.split_whitespace().map(|word| word.parse().unwrap_or(0)).collect()
+    };
+    let ended = numbers("stat");
+    Load {
+        under_way: numbers("inflight").iter().sum(),
+        ended: [0, 4, 11, 15].iter().filter_map(|at| ended.get(*at)).sum(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_is_two_plain_numbers() {
+        assert_eq!(address("e7.3").map(|address| address.to_string()), Some("e7.3".into()));
+        for bad in ["e7", "e7.3p1", "7.3", "e65535.1", "e1.255", "e+1.2", "e1.+2", "e.1", "../e1.1", ""] {
+            assert_eq!(address(bad), None, "{bad}");
+        }
+    }
 
     #[test]
     fn devices_are_told_from_partitions_and_other_disks() {
