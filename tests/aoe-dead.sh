@@ -104,7 +104,7 @@ echo 180 >"$parameter"
 device e7.3 up "1 0"
 device e7.4 up "0 2"
 n=0
-while is_back 180 || is_low; do
+while :; do
     n=$((n + 1))
     echo "$n 0 0 0 7" >"$tmp/sys/block/etherd!e7.4/stat"
     sleep 0.05
