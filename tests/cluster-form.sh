@@ -30,7 +30,7 @@ first=$(leader 1)
 down "$first"
 other=$((first % 3 + 1))
 third=$((other % 3 + 1))
-lock "$other" -w 20 after-the-leader -- true || fail "no lock after the leader was killed: $(stat "$other")"
+lock "$other" -w 60 after-the-leader -- true || fail "no lock after the leader was killed: $(stat "$other")"
 quorate "$other" "$third"
 wait_for 10 sh -c "cluster-stat --socket '$tmp/$other.sock' | grep -q 'lost'"
 if [ "$first" != 3 ]; then
@@ -52,7 +52,7 @@ equal 'asked again' "$(ctl 2 '{"id":4,"op":"lock","resource":"keep","mode":"EX",
 if [ "$first" != 3 ]; then
     down 3
     join 3
-    lock 1 -w 20 held -- true || fail "the lock of a command that lost its daemon is not freed"
+    lock 1 -w 60 held -- true || fail "the lock of a command that lost its daemon is not freed"
     grep -q 'the lock is lost' "$tmp/hold.log" || fail "$(cat "$tmp/hold.log")"
 fi
 
@@ -62,8 +62,15 @@ cluster-stat --socket "$tmp/1.sock" locks | grep -q "^keep	granted	$net.2	EX	1	[
 ctl 2 '{"id":1,"op":"unlock","resource":"keep","sticky":true}' >"$tmp/out"
 lock 3 -n keep -- true || fail 'a lock given back is still held'
 
-# A clean stop hands the lead over, so that nobody waits for an election.
-first=$(leader 1)
-down "$first" TERM
-other=$((first % 3 + 1))
-lock "$other" -w 1 handed-over -- true || fail "no leader a second after a clean stop: $(stat "$other")"
+# A clean stop hands the lead over, so that nobody waits for an election, which takes longer than a
+# second. On a busy machine all may take longer, but not every time.
+handed_over() {
+    quorate 1 2 3
+    first=$(leader 1)
+    down "$first" TERM
+    other=$((first % 3 + 1))
+    lock "$other" -w 1 handed-over -- true && return
+    join "$first"
+    return 1
+}
+handed_over || handed_over || handed_over || fail "no leader a second after a clean stop: $(stat "$other")"

@@ -19,17 +19,17 @@ clients=$pid
 ended() { ! kill -0 "$(daemon 3)" 2>/dev/null; }
 wait_for 45 ended
 grep -q "state3/.*: .*No space left on device" "$tmp/join3.log" || fail "$(cat "$tmp/join3.log")"
-lock 1 -w 20 without-three -- true || fail "the others do not go on: $(stat 1)"
+lock 1 -w 60 without-three -- true || fail "the others do not go on: $(stat 1)"
 # Not before there is space; it says so again.
 code=0
-timeout 20 cluster-join --conf "$tmp/cluster.conf" --node "$net.3" --state "$tmp/state3" --socket "$tmp/3.sock" \
+timeout 80 cluster-join --conf "$tmp/cluster.conf" --node "$net.3" --state "$tmp/state3" --socket "$tmp/3.sock" \
     --key "$tmp/key" >"$tmp/out" 2>"$tmp/err" || code=$?
 { [ "$code" = 2 ] && grep -q 'state3/.*No space left on device' "$tmp/err"; } ||
     fail "started on a full disk, with status $code: $(cat "$tmp/err")"
 mount -o remount,size=64m "$tmp/state3"
 join 3
 quorate 1 2 3
-lock 3 -w 20 with-three -- true || fail "no lock on the node that had no space: $(stat 3)"
+lock 3 -w 60 with-three -- true || fail "no lock on the node that had no space: $(stat 3)"
 wait_for 20 sh -c "cluster-stat --socket '$tmp/1.sock' | grep -c ' member ' | grep -qx 3"
 kill "$clients"
 wait "$clients" || fail "$(cat "$tmp/run.log")"

@@ -54,7 +54,7 @@ cp "$tmp/next.conf" "$tmp/4.conf"
 begin 4
 quorate 4
 wait_for 20 sh -c "cluster-stat --json --socket '$tmp/1.sock' | grep -q '\"votes_expected\":4'"
-lock 4 -w 10 r -- true || fail 'no lock on the node that was added'
+lock 4 -w 60 r -- true || fail 'no lock on the node that was added'
 
 # What is no successor is refused with its reason.
 update 1 >"$tmp/out"
@@ -75,7 +75,7 @@ grep -q 'configuration 3 has this node no more: it was removed' "$tmp/join$out.l
 # shellcheck disable=SC2086
 quorate $rest
 wait_for 20 sh -c "cluster-stat --json --socket '$tmp/$first.sock' | grep -q '\"votes_expected\":3'"
-lock "$first" -w 10 r -- true || fail 'no lock after the leader was removed'
+lock "$first" -w 60 r -- true || fail 'no lock after the leader was removed'
 # Its own file does not have it any more, so it does not start again.
 fails 2 cluster-join --conf "$tmp/$out.conf" --node "$net.$out" --state "$tmp/state$out" --socket "$tmp/x.sock" --key "$tmp/key"
 grep -q "is not one of the nodes" "$tmp/err" || fail "$(cat "$tmp/err")"
@@ -99,4 +99,4 @@ wait "$(daemon "$last")" || fail 'a daemon that left exits with an error'
 wait_for 20 sh -c "cluster-stat --json --socket '$tmp/$first.sock' | grep -q '\"votes_expected\":2'"
 wait_for 15 grep -q 'config_version="5"' "$tmp/$first.conf"
 grep -q "\"$net.$last\"" "$tmp/$first.conf" && fail 'the node that left is still in the file'
-lock "$first" -w 10 r -- true || fail 'no lock after a node left'
+lock "$first" -w 60 r -- true || fail 'no lock after a node left'

@@ -61,11 +61,14 @@ start zombie.log clvm-lock --socket "$tmp/$owner.sock" disk -- "$tmp/writer" "$t
 zombie=$pid
 wait_for 10 test -s "$tmp/writes"
 lies
+gate
 sleepers="$(daemon "$owner") $zombie $(cat "$tmp/writer.pid")"
 # shellcheck disable=SC2086 # process numbers
 kill -STOP $sleepers
 fails 1 free "$other" disk
-lock "$other" -w 20 disk -- true || fail "a fenced node's lock is not freed: $(stat "$other")"
+wait_for 20 switched "$owner" 1
+order :
+lock "$other" -w 60 disk -- true || fail "a fenced node's lock is not freed: $(stat "$other")"
 switched "$owner" 1 || fail "taken over before the switch was asked: $(cat "$tmp/room/log")"
 # shellcheck disable=SC2086
 kill -CONT $sleepers
@@ -96,8 +99,7 @@ wait_for 20 switched "$dead" $((before + 1))
 cut "$first"
 fails 1 free "$other" partition
 order :
-rm "$tmp/room/gate"
-lock "$other" -w 20 partition -- true || fail "the majority does not fence: $(stat "$other"): $(fences "$other")"
+lock "$other" -w 60 partition -- true || fail "the majority does not fence: $(stat "$other"): $(fences "$other")"
 switched "$dead" $((before + 2)) || fail "taken over without a fencing of the majority's own: $(cat "$tmp/room/log")"
 fails 1 free "$first" partition
 mend "$first"
@@ -117,10 +119,9 @@ gate
 down "$dead"
 wait_for 20 switched "$dead" $((before + 1))
 fails 1 free "$other" leader
-mv "$tmp/room/gate" "$tmp/room/opened"
-printf 'kill -KILL %s\n' "$(daemon "$first")" >"$tmp/room/opened"
+order "kill -KILL $(daemon "$first")"
 wait "$(daemon "$first")" 2>/dev/null || :
-lock "$other" -w 20 leader -- true || fail "the next leader does not fence: $(stat "$other"): $(fences "$other")"
+lock "$other" -w 60 leader -- true || fail "the next leader does not fence: $(stat "$other"): $(fences "$other")"
 switched "$dead" $((before + 2)) || fail "taken over without a fencing that is on record: $(cat "$tmp/room/log")"
 power "$first"
 again "$dead" "$other"
@@ -153,5 +154,5 @@ for wrong in "$((operation + 1)) $incarnation" "$operation $((incarnation + 1))"
 done
 fails 1 free "$other" operator
 ack "$dead" "$operation" "$incarnation" >"$tmp/out" 2>&1 || fail "$(cat "$tmp/out")"
-lock "$other" -w 10 operator -- true || fail "an acknowledged node's lock is not free: $(stat "$other")"
+lock "$other" -w 60 operator -- true || fail "an acknowledged node's lock is not free: $(stat "$other")"
 alive "$lead" "$other" "$well_one"

@@ -37,7 +37,7 @@ fails 9 clvm-lock -n -E 9 -s r -- true
 before=$(date +%s%N)
 fails 1 clvm-lock -w 0.5 r -- true
 waited=$((($(date +%s%N) - before) / 1000000))
-{ [ "$waited" -ge 500 ] && [ "$waited" -lt 3000 ]; } || fail "-w 0.5 took $waited ms"
+{ [ "$waited" -ge 500 ] && [ "$waited" -lt 20000 ]; } || fail "-w 0.5 took $waited ms"
 start next.log clvm-lock -v r -- echo mine
 next=$pid
 wait_for 10 sh -c "cluster-stat locks | grep -q waiting"
@@ -56,7 +56,7 @@ clvm-lock -n -s r -- true || fail 'two readers exclude each other'
 fails 1 clvm-lock -n -m CW r -- true
 kill -KILL "$holder"
 wait "$holder" || :
-clvm-lock -w 10 r -- true || fail 'a killed holder still holds'
+clvm-lock -w 60 r -- true || fail 'a killed holder still holds'
 
 # A lock named like a command, and the command that does the same.
 equal 'a lock called list' "$(clvm-lock list -c 'echo $CLUSTER_LOCK_RESOURCE')" list

@@ -12,6 +12,7 @@ requires cluster-history
 token=1000
 all='1 2 3 4 5 6 7 8 9'
 conf 9
+states_in_memory
 spaces 9
 for number in $all; do settle "$number"; done
 # shellcheck disable=SC2086 # a list of numbers
@@ -58,7 +59,7 @@ if find "$tmp" -path '*/state*/reset' | grep -q .; then fail 'a node was about t
 # Four against five: the five go on, the four do not, and come back.
 cut 6 7 8 9
 for number in 6 7 8 9; do wait_for 10 inquorate "$number"; done
-lock 2 -w 20 majority -- true || fail "five of nine do not go on: $(stat 2)"
+lock 2 -w 60 majority -- true || fail "five of nine do not go on: $(stat 2)"
 fails 1 lock 8 -n minority -- true
 mend 6 7 8 9
 everybody
@@ -77,7 +78,7 @@ everybody
 first=$(leader 1)
 other=$((first % 9 + 1))
 down "$first"
-lock "$other" -w 20 after-the-leader -- true || fail "no lock after the leader was killed: $(stat "$other")"
+lock "$other" -w 60 after-the-leader -- true || fail "no lock after the leader was killed: $(stat "$other")"
 settle "$first"
 everybody
 goes_on

@@ -31,7 +31,7 @@ acknowledge() {
     python3 - "$tmp/$1.sock" "$net.$2" "$3" <<'PYTHON'
 import json, socket, sys
 client = socket.socket(socket.AF_UNIX)
-client.settimeout(20)
+client.settimeout(80)
 client.connect(sys.argv[1])
 reader = client.makefile()
 def call(**request):
@@ -72,7 +72,7 @@ printf '%s\n' "$pid" >"$tmp/2.pid"
 wait_for 20 grep -q 'went on without this one: this node.s log is dropped' "$tmp/join2.log"
 quorate 2
 wait_for 20 sh -c "cluster-stat --json --socket '$tmp/1.sock' | grep -q '\"votes_expected\":2'"
-lock 2 -w 10 alone -- true || fail 'no lock on the node that returned'
+lock 2 -w 60 alone -- true || fail 'no lock on the node that returned'
 
 # The other way round; the agent fails, and a person's word does.
 down 1

@@ -11,7 +11,7 @@ join 1
 joins() (
     config=$tmp/cluster.conf as=2 state=$tmp/state2 socket=$tmp/2.sock key=$tmp/key
     for change in "$@"; do eval "$change"; done
-    timeout 20 cluster-join --conf "$config" --node "$net.$as" --state "$state" --socket "$socket" --key "$key"
+    timeout 80 cluster-join --conf "$config" --node "$net.$as" --state "$state" --socket "$socket" --key "$key"
 )
 
 # A key that others can read, and one that is too short.
@@ -60,7 +60,7 @@ grep -q '"id":6,"error":{"kind":"not-held"' "$tmp/out" || fail "$(cat "$tmp/out"
 python3 - "$tmp/1.sock" <<'PYTHON'
 import socket, sys
 client = socket.socket(socket.AF_UNIX)
-client.settimeout(20)
+client.settimeout(80)
 client.connect(sys.argv[1])
 try:
     for _ in range(1000):
@@ -87,7 +87,7 @@ PYTHON
 idle=$!
 cleanup "kill $idle 2>/dev/null"
 wait_for 10 grep -q 'too many that say nothing' "$tmp/join1.log"
-lock 1 -w 10 among-idlers -- true || fail 'idle connections keep everybody out'
+lock 1 -w 60 among-idlers -- true || fail 'idle connections keep everybody out'
 down 2
 join 2
 quorate 1 2
@@ -129,4 +129,4 @@ join 2
 wait_for 20 grep -q 'no vote before it has caught up' "$tmp/join2.log"
 wait_for 20 grep -q 'caught up: this node votes again' "$tmp/join2.log"
 quorate 1 2
-lock 2 -w 10 r1 -- true || fail 'no lock on a node that lost its state and caught up'
+lock 2 -w 60 r1 -- true || fail 'no lock on a node that lost its state and caught up'

@@ -8,6 +8,7 @@ token=${token:-1000}
 . "$(dirname -- "$0")/cluster/links.sh"
 
 conf 3
+states_in_memory
 for number in 1 2 3; do
     mkdir "$tmp/keys$number"
     cp -p "$tmp/key" "$tmp/keys$number/key"
@@ -33,7 +34,7 @@ steady() {
     for at in 1 2 3; do
         equal "node $at after $1" "$(standing "$at")" "$before"
         equal "losses seen by node $at after $1" "$(grep -c 'is lost' "$tmp/join$at.log" || :)" 0
-        worked "$at" "$token"
+        worked "$at" $((5 * token))
     done
     kill -0 "$holder" || fail "the lock was lost: $(cat "$tmp/holder.log")"
 }

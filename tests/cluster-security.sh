@@ -73,7 +73,7 @@ with open(sys.argv[3], "rb") as file:
     data = file.read()
 data = eval(sys.argv[4])
 client = socket.create_connection((sys.argv[1], int(sys.argv[2])))
-client.settimeout(20)
+client.settimeout(80)
 try:
     client.sendall(data)
     while client.recv(65536):
@@ -149,7 +149,7 @@ os.setgroups([])
 os.setgid(int(sys.argv[3]))
 os.setuid(65534)
 client = socket.socket(socket.AF_UNIX)
-client.settimeout(20)
+client.settimeout(80)
 client.connect(sys.argv[1])
 client.sendall(sys.argv[2].encode() + b"\n")
 print(client.makefile().readline())' "$tmp/1.sock" "$1" "$group"
@@ -173,8 +173,8 @@ for _ in range(150):
     client = socket.socket(socket.AF_UNIX)
     client.connect(sys.argv[1])
     clients.append(client)
-clients[0].settimeout(20)
-clients[-1].settimeout(20)
+clients[0].settimeout(80)
+clients[-1].settimeout(80)
 assert clients[-1].recv(1) == b"", "more may look at once than should"
 PYTHON
 [ "$(counted 1 clients-hung-up)" -gt "$hung" ] || fail 'who was hung up on is not counted'

@@ -66,6 +66,6 @@ wait_for 20 switched 2 $((before + 1))
 quorate 1
 # The switch has answered; a killed process takes its time to be gone.
 gone() { ! kill -0 "$(daemon "$1")" 2>/dev/null; }
-wait_for 2 gone 2
+wait_for 10 gone 2
 alive 1
 wait_for 10 lock 1 -n after-the-cable -- true

@@ -11,7 +11,7 @@ lock 1 -n one -- true || fail 'a cluster of one grants no lock'
 down 1
 join 1
 quorate 1
-lock 1 -w 10 one -- true || fail 'a cluster of one that restarted grants no lock'
+lock 1 -w 60 one -- true || fail 'a cluster of one that restarted grants no lock'
 down 1 TERM
 fails 2 stat 1
 
@@ -30,7 +30,7 @@ for attributes in '' 'two_node="1" expected_votes="1"'; do
     fails 1 lock 1 -n alone -- true
     join 2
     quorate 1 2
-    lock 1 -w 10 both -- true || fail 'two of two grant no lock after one returned'
+    lock 1 -w 60 both -- true || fail 'two of two grant no lock after one returned'
     down 1 TERM
     down 2 TERM
 done

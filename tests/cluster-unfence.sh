@@ -56,7 +56,7 @@ join 1
 boot=first2
 join 2
 quorate 1 2 3
-lock 3 -w 20 volume -- true || fail "nothing for a node that can unfence itself: $(stat 3)"
+lock 3 -w 60 volume -- true || fail "nothing for a node that can unfence itself: $(stat 3)"
 equal 'its port' "$(cat "$tmp/ports/3")" on
 equal 'asked' "$(asked on 3)" 1
 wait_for 10 grep -q "node $net.3 is unfenced by $net.3 itself" "$tmp/join1.log"
@@ -69,13 +69,13 @@ boot=first3
 join 3
 quorate 3
 wait_for 20 held 1 volume 3
-lock 3 -w 20 other -- true || fail "nothing for a node that is back: $(stat 3)"
+lock 3 -w 60 other -- true || fail "nothing for a node that is back: $(stat 3)"
 equal 'asked while it holds something' "$(asked on 3)" 1
 
 # It dies, its port is closed, and its next boot finds a switch that does not answer: it is a member,
 # and granted nothing.
 down 3
-lock 1 -w 20 volume -- true || fail "not fenced: $(cat "$tmp/ports/log")"
+lock 1 -w 60 volume -- true || fail "not fenced: $(cat "$tmp/ports/log")"
 equal 'its port' "$(cat "$tmp/ports/3")" off
 : >"$tmp/ports/jammed"
 boot=second3
@@ -91,11 +91,11 @@ seen=$(asked on 3)
 more() { [ "$(asked on 3)" -gt "$((seen + 1))" ]; }
 wait_for 20 more
 # The others are not kept from anything.
-lock 1 -w 10 volume -- true || fail 'one host that is not unfenced keeps the others waiting'
+lock 1 -w 60 volume -- true || fail 'one host that is not unfenced keeps the others waiting'
 
 # The switch answers again.
 rm "$tmp/ports/jammed"
-lock 3 -w 20 volume -- true || fail "nothing although the switch answers: $(stat 3)"
+lock 3 -w 60 volume -- true || fail "nothing although the switch answers: $(stat 3)"
 equal 'its port' "$(cat "$tmp/ports/3")" on
 
 # Where a host cannot do it itself, a member does it for it.
@@ -117,7 +117,7 @@ equal 'its port' "$(cat "$tmp/ports/3")" on
 # Fenced for the second time it is not let in; whoever lets it in has its port opened as well.
 sticky 3
 down 3
-lock 1 -w 20 volume -- true || fail "not fenced: $(cat "$tmp/ports/log")"
+lock 1 -w 60 volume -- true || fail "not fenced: $(cat "$tmp/ports/log")"
 boot=fourth3
 join 3 env FENCE_PATH="$tmp/lame"
 wait_for 20 sh -c "cluster-stat --socket '$tmp/1.sock' | grep -q ' $net.3 .* held '"
@@ -125,5 +125,5 @@ equal 'its port' "$(cat "$tmp/ports/3")" off
 cluster-fence --socket "$tmp/1.sock" unfence "$net.3" >"$tmp/out" 2>&1 || fail "$(cat "$tmp/out")"
 equal 'its port' "$(cat "$tmp/ports/3")" on
 quorate 3
-lock 3 -w 20 volume -- true || fail "nothing for a node that was let in: $(stat 3)"
+lock 3 -w 60 volume -- true || fail "nothing for a node that was let in: $(stat 3)"
 ! grep -q 'not unfenced' "$tmp/join3.log" || fail "$(cat "$tmp/join3.log")"

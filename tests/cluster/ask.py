@@ -8,7 +8,7 @@ import sys
 import time
 
 client = socket.socket(socket.AF_UNIX)
-client.settimeout(20)
+client.settimeout(80)
 client.connect(sys.argv[1])
 reader = client.makefile()
 until = time.monotonic() + float(sys.argv[3]) if len(sys.argv) > 3 else None

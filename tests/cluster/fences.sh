@@ -3,7 +3,8 @@
 
 # The room has a switch for every node: $tmp/room/N.power lists the processes that hang on it. What
 # files are there decides how the agent behaves: `broken' and it fails, `lies' and it says yes and
-# does nothing, `gate' (a pipe) and it waits for a line; that line is run before it says yes.
+# does nothing, `gate' (a pipe) and it waits for a line; that line is run before it says yes. Who is in
+# the log is at the gate.
 mkdir "$tmp/room" "$tmp/agents"
 : >"$tmp/room/log"
 export FENCE_PATH="$tmp/agents"
@@ -26,12 +27,18 @@ case $action in
         exit 0
         ;;
 esac
+gate=
+[ "$action" != off ] || [ ! -p "$room/gate" ] || {
+    # For writing as well: opening it does not wait for whoever opens the gate.
+    exec 3<>"$room/gate"
+    gate=3
+}
 echo "$action $port" >>"$room/log"
 [ "$action" = off ] || exit 0
-if [ -p "$room/gate" ]; then
-    read -r order <"$room/gate"
+[ -z "$gate" ] || {
+    read -r order <&3
     eval "$order"
-fi
+}
 [ ! -e "$room/broken" ] || {
     echo 'fence_room: the switch does not answer' >&2
     exit 1
@@ -71,9 +78,17 @@ power() {
 broken() { : >"$tmp/room/broken"; }
 lies() { : >"$tmp/room/lies"; }
 well() { rm -f "$tmp/room/broken" "$tmp/room/lies" "$tmp/room/gate"; }
-# gate: the next switching off waits until `order COMMAND` says what happens first.
-gate() { mkfifo "$tmp/room/gate"; }
-order() { printf '%s\n' "$1" >"$tmp/room/gate"; }
+# gate: each switching off waits until `order COMMAND` says what happens first, and takes the gate away.
+gate() {
+    rm -f "$tmp/room/gate"
+    mkfifo "$tmp/room/gate"
+}
+order() {
+    mv "$tmp/room/gate" "$tmp/room/opened"
+    # Several may wait there, and each takes a line.
+    for _ in 1 2 3 4 5; do printf '%s\n' "$1"; done 1<>"$tmp/room/opened"
+    rm "$tmp/room/opened"
+}
 # switched NODE COUNT: it has been switched off so many times, or is about to be.
 switched() { [ "$(grep -c "^off $1\$" "$tmp/room/log" 2>/dev/null || :)" -ge "$2" ]; }
 # sticky NODE RESOURCE: that host takes it and keeps it.

@@ -42,6 +42,17 @@ answers() {
     [ "$code" -le 1 ]
 }
 
+# states_in_memory: where the nodes' states are on no disk. A disk that others keep busy may take
+# longer for a flush than a token lasts, and a node that waits for it so long is lost, as it should.
+states_in_memory() {
+    memory=$(mktemp -d /dev/shm/fivenines-test.XXXXXX) || return 0
+    cleanup "rm -rf '$memory'"
+    for number in 1 2 3 4 5 6 7 8 9; do
+        mkdir "$memory/$number"
+        ln -s "$memory/$number" "$tmp/state$number"
+    done
+}
+
 daemon() { cat "$tmp/$1.pid"; }
 
 # down NODE [SIGNAL]: end that node's daemon and wait until it has ended.
@@ -68,7 +79,7 @@ ctl() {
     python3 - "$tmp/$1.sock" "$@" <<'PYTHON'
 import socket, sys
 client = socket.socket(socket.AF_UNIX)
-client.settimeout(20)
+client.settimeout(80)
 client.connect(sys.argv[1])
 reader = client.makefile()
 for line in sys.argv[3:]:

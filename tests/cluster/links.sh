@@ -37,7 +37,7 @@ plug() { ip -n "$(ns "bridge$2")" link set "port$1" up; }
 ask() { python3 "$top/tests/cluster/ask.py" "$tmp/$1.sock" "$2"; }
 
 # sees NODE EXPRESSION: wait until it is so.
-sees() { python3 "$top/tests/cluster/ask.py" "$tmp/$1.sock" "$2" 20 >"$tmp/seen" || fail "node $1: never $2: $(cat "$tmp/seen")"; }
+sees() { python3 "$top/tests/cluster/ask.py" "$tmp/$1.sock" "$2" 80 >"$tmp/seen" || fail "node $1: never $2: $(cat "$tmp/seen")"; }
 
 # standing NODE: what no trouble of a link or a stranger may change.
 standing() { ask "$1" '(s["leader"], s["term"], [(m["id"], m["state"], m["incarnation"]) for m in s["members"]])'; }

@@ -55,7 +55,7 @@ start_receive() {
     mkfifo "$tmp/$1/ready"
     start "receive-$1-$(date +%s%N).log" at "$1" sh -c "echo \$\$ >'$tmp/$1/receive.pid'; exec xen-domctl receive --ready-fd 8 8>'$tmp/$1/ready'"
     cleanup "kill \$(cat '$tmp/$1/receive.pid') 2>/dev/null"
-    timeout 30 head -c 1 "$tmp/$1/ready" >"$tmp/$1/is-ready"
+    timeout 120 head -c 1 "$tmp/$1/ready" >"$tmp/$1/is-ready"
     [ -s "$tmp/$1/is-ready" ] || { cat "$tmp"/receive-"$1"-*.log >&2; fail "receive on $1 is not ready"; }
 }
 
@@ -79,7 +79,7 @@ ${domain}_mirror1 EX" ] && [ -z "$(volumes "$(other "$1")")" ] &&
 }
 # runs_on HOST: there once, with its lock and its volumes, and nothing of it on the other.
 runs_on() {
-    deadline=$(($(date +%s) + 40))
+    deadline=$(($(date +%s) + 160))
     until settled "$1"; do
         [ "$(date +%s)" -lt "$deadline" ] || {
             for host in a b; do
