@@ -1,15 +1,20 @@
 //! vblade's command line: short options, permuted with the operands as getopt(3) does, and a few
 //! long ones beside them. Numbers are taken whole or refused; vblade takes what atoi makes of
 //! them, and so serves shelf 0 when the shelf is a typing error.
+//!
+//! A table of exports has the same words, a line each: [`table`].
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
 
 use nines_proto::aoe::{Address, Shelf, Slot};
 use nines_proto::mac::Mac;
 use nines_sys::disk::Kind;
 
 use crate::store::Opening;
+
+pub mod table;
 
 /// What the command line asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,23 +27,52 @@ pub enum Invocation {
     Version,
 }
 
-/// A target to serve.
+/// A process that serves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
+    /// What it serves.
+    pub exports: Exports,
+    /// What else it is.
+    pub process: Process,
+}
+
+/// What is served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Exports {
+    /// What the command line says.
+    One(ExportOptions),
+    /// `--config`: a table in a file.
+    Table(PathBuf),
+}
+
+/// What concerns the process and no single export.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Process {
+    /// `--engine`; whatever is possible when not given.
+    pub engine: Option<Kind>,
+    /// `--control`
+    pub control: Option<PathBuf>,
+    /// `--state`
+    pub state: Option<PathBuf>,
+    /// `--ready-fd`
+    pub ready_fd: Option<u32>,
+}
+
+/// A target to serve.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExportOptions {
     /// Shelf and slot.
     pub address: Address,
-    /// The interface's name.
-    pub interface: String,
+    /// The interfaces' names, each once.
+    pub interfaces: Vec<String>,
     /// The export.
     pub opening: Opening,
     /// `-b`
     pub buffers: u16,
     /// `-m`
     pub mask: Vec<Mac>,
-    /// `--engine`; whatever is possible when not given.
-    pub engine: Option<Kind>,
-    /// `--ready-fd`
-    pub ready_fd: Option<u32>,
+    /// Not `--fixed-mask`.
+    pub wire_edits: bool,
 }
 
 /// What is wrong with the command line, for people; the usage line follows it.
@@ -51,7 +85,8 @@ pub const USAGE: &str =
 
 /// What `--help` adds to it.
 pub const HELP: &str = "
-Export a file or block device over ATA over Ethernet.
+Export a file or block device over ATA over Ethernet. netif may be several
+interfaces, as in eth1,eth2. SIGHUP has the table and the sizes looked at again.
 
   -b bufcnt        messages the target says it can queue (64)
   -o offset        sectors to leave out at the beginning (0)
@@ -61,9 +96,17 @@ Export a file or block device over ATA over Ethernet.
   -s               O_SYNC: timestamps durable too
   -r               read only
   -m mac[,mac...]  serve these Ethernet addresses only
+  --fixed-mask     refuse changes of the -m list that come over the wire
+  --exclusive      claim a block device from everyone, this host's device-mapper
+                   included (O_EXCL)
   --write-back     unsafe: answer writes before they are on stable storage
   --engine NAME    how the disk is used: io_uring or threads (io_uring where
                    the kernel allows it)
+  --config FILE    serve a table of exports, in place of the operands; a line
+                   each, written as on the command line
+  --control PATH   listen there for fencing, and for who wants to know
+  --state DIR      keep the mask, the reservation, the config string and who is
+                   denied over a restart
   --ready-fd N     write a newline to descriptor N when serving
   --help           print this
   --version        print the version
@@ -72,7 +115,7 @@ Export a file or block device over ATA over Ethernet.
 /// Messages a target can queue unless told: what Linux uses at most.
 const BUFFERS: u16 = 64;
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Given {
     buffers: Option<u16>,
     offset: Option<u64>,
@@ -82,8 +125,10 @@ struct Given {
     read_only: bool,
     write_back: bool,
     mask: Vec<Mac>,
-    engine: Option<Kind>,
-    ready_fd: Option<u32>,
+    fixed_mask: bool,
+    exclusive: bool,
+    config: Option<PathBuf>,
+    process: Process,
     operands: Vec<OsString>,
 }
 
@@ -93,31 +138,60 @@ struct Given {
 /// What is wrong with them.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation, Wrong> {
     let mut given = Given::default();
-    let mut arguments = arguments.into_iter();
-    while let Some(argument) = arguments.next() {
-        match argument.as_bytes() {
-            b"--" => {
-                given.operands.extend(arguments);
-                break;
-            }
-            b"--help" => return Ok(Invocation::Help),
-            b"--version" => return Ok(Invocation::Version),
-            [b'-', b'-', ..] => given.long(&argument, &mut arguments)?,
-            [b'-', first, ..] if *first != b'-' => given.short(&argument, &mut arguments)?,
-            _ => given.operands.push(argument),
-        }
+    if let Some(other) = given.take(arguments)? {
+        return Ok(other);
     }
-    given.finish().map(|options| Invocation::Serve(Box::new(options)))
+    let process = std::mem::take(&mut given.process);
+    let exports = match given.config.take() {
+        Some(table) if given.has_export() => {
+            return Err(wrong(format!("--config {}: what is exported is written there", table.display())));
+        }
+        Some(table) => Exports::Table(table),
+        None => Exports::One(given.export()?),
+    };
+    Ok(Invocation::Serve(Box::new(Options { exports, process })))
 }
 
 impl Given {
+    /// Takes the words in; what they ask for instead of serving is returned.
+    fn take(&mut self, arguments: impl IntoIterator<Item = OsString>) -> Result<Option<Invocation>, Wrong> {
+        let mut arguments = arguments.into_iter();
+        while let Some(argument) = arguments.next() {
+            match argument.as_bytes() {
+                b"--" => {
+                    self.operands.extend(arguments);
+                    break;
+                }
+                b"--help" => return Ok(Some(Invocation::Help)),
+                b"--version" => return Ok(Some(Invocation::Version)),
+                [b'-', b'-', ..] => self.long(&argument, &mut arguments)?,
+                [b'-', first, ..] if *first != b'-' => self.short(&argument, &mut arguments)?,
+                _ => self.operands.push(argument),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether anything was said of a single export.
+    fn has_export(&self) -> bool {
+        let Self { buffers, offset, length, direct, sync, read_only, write_back, mask, fixed_mask, exclusive, .. } =
+            self;
+        let flags = [*direct, *sync, *read_only, *write_back, *fixed_mask, *exclusive, !mask.is_empty()];
+        flags.contains(&true) || buffers.is_some() || offset.is_some() || length.is_some() || !self.operands.is_empty()
+    }
+
     fn long(&mut self, argument: &OsStr, more: &mut impl Iterator<Item = OsString>) -> Result<(), Wrong> {
         let text = argument.to_string_lossy();
         let (name, value) = text.split_once('=').map_or((&*text, None), |(name, value)| (name, Some(value.to_owned())));
         match (name, value) {
             ("--write-back", None) => self.write_back = true,
+            ("--fixed-mask", None) => self.fixed_mask = true,
+            ("--exclusive", None) => self.exclusive = true,
+            ("--config", value) => self.config = Some(argument_of("--config", value, more)?.into()),
+            ("--control", value) => self.process.control = Some(argument_of("--control", value, more)?.into()),
+            ("--state", value) => self.process.state = Some(argument_of("--state", value, more)?.into()),
             ("--engine", value) => {
-                self.engine = Some(match &*argument_of("--engine", value, more)? {
+                self.process.engine = Some(match &*argument_of("--engine", value, more)? {
                     "io_uring" => Kind::Ring,
                     "threads" => Kind::Threads,
                     other => return Err(wrong(format!("--engine `{other}': neither io_uring nor threads"))),
@@ -126,7 +200,7 @@ impl Given {
             ("--ready-fd", value) => {
                 let value = argument_of("--ready-fd", value, more)?;
                 let number = value.parse().map_err(|_| wrong(format!("--ready-fd `{value}': not a descriptor")))?;
-                self.ready_fd = Some(number);
+                self.process.ready_fd = Some(number);
             }
             _ => return Err(wrong(format!("unrecognized option '{text}'"))),
         }
@@ -175,10 +249,10 @@ impl Given {
         Ok(())
     }
 
-    fn finish(self) -> Result<Options, Wrong> {
+    fn export(self) -> Result<ExportOptions, Wrong> {
         let operands: [OsString; 4] = self.operands.try_into().map_err(|_| Wrong(None))?;
-        let [shelf, slot, interface, path] = operands;
-        let [shelf, slot, interface] = [shelf, slot, interface].map(|text| text.to_string_lossy().into_owned());
+        let [shelf, slot, names, path] = operands;
+        let [shelf, slot, names] = [shelf, slot, names].map(|text| text.to_string_lossy().into_owned());
         let address = Address {
             shelf: number(&shelf, Shelf::ALL.0 - 1)
                 .map(Shelf)
@@ -190,9 +264,16 @@ impl Given {
         if self.write_back && self.sync {
             return Err(wrong("--write-back and -s contradict each other"));
         }
-        Ok(Options {
+        let mut interfaces: Vec<String> = Vec::new();
+        for name in names.split(',') {
+            if name.is_empty() || interfaces.iter().any(|known| known == name) {
+                return Err(wrong(format!("netif `{names}': not a list of interfaces, each once")));
+            }
+            interfaces.push(name.to_owned());
+        }
+        Ok(ExportOptions {
             address,
-            interface,
+            interfaces,
             opening: Opening {
                 path: path.into(),
                 offset: self.offset.unwrap_or(0),
@@ -201,11 +282,11 @@ impl Given {
                 direct: self.direct,
                 sync: self.sync,
                 write_back: self.write_back,
+                exclusive: self.exclusive,
             },
             buffers: self.buffers.unwrap_or(BUFFERS),
             mask: self.mask,
-            engine: self.engine,
-            ready_fd: self.ready_fd,
+            wire_edits: !self.fixed_mask,
         })
     }
 }
@@ -238,96 +319,4 @@ fn sectors(text: &str) -> Option<u64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn line(text: &str) -> Result<Invocation, Wrong> {
-        parse(text.split_whitespace().map(OsString::from))
-    }
-
-    fn options(text: &str) -> Options {
-        match line(text) {
-            Ok(Invocation::Serve(options)) => *options,
-            other => panic!("{text}: {other:?}"),
-        }
-    }
-
-    fn refusal(text: &str) -> Option<String> {
-        line(text).unwrap_err().0
-    }
-
-    #[test]
-    fn four_operands_are_enough() {
-        let options = options("7 3 eth1 /dev/md3");
-        assert_eq!(options.address.to_string(), "e7.3");
-        assert_eq!((options.interface.as_str(), options.buffers, options.ready_fd), ("eth1", 64, None));
-        let opening = Opening {
-            path: "/dev/md3".into(),
-            offset: 0,
-            length: None,
-            read_only: false,
-            direct: false,
-            sync: false,
-            write_back: false,
-        };
-        assert_eq!(options.opening, opening);
-    }
-
-    #[test]
-    fn options_come_in_any_place_and_cluster() {
-        let macs = ["02:00:00:00:00:01".parse().unwrap(), "02000000000A".to_lowercase().parse().unwrap()];
-        for text in [
-            "-dsr -b 16 -o 0x10 -l 010 -m 02:00:00:00:00:01,02000000000A 7 3 eth1 f",
-            "7 3 eth1 f -dsr -b16 -o16 -l8 -m02:00:00:00:00:01 -m 02000000000a",
-            "7 -d 3 -rs -b 16 eth1 -o 020 -l 0X8 -m 020000000001 -m 02000000000a -- f",
-        ] {
-            let options = options(text);
-            assert_eq!((options.buffers, options.opening.offset, options.opening.length), (16, 16, Some(8)));
-            assert_eq!(options.mask, macs);
-            let opening = options.opening;
-            assert!(opening.direct && opening.sync && opening.read_only && !opening.write_back, "{text}");
-        }
-        assert_eq!(options("-- 7 3 eth1 -f").opening.path.as_os_str(), "-f");
-        assert_eq!(options("7 3 eth1 f --ready-fd 5 --write-back").ready_fd, Some(5));
-        assert_eq!(options("7 3 eth1 f --ready-fd=6").ready_fd, Some(6));
-        assert_eq!(options("--engine threads 7 3 eth1 f").engine, Some(Kind::Threads));
-        assert_eq!(options("--engine=io_uring 7 3 eth1 f").engine, Some(Kind::Ring));
-        assert_eq!(refusal("--engine aio 7 3 eth1 f").unwrap(), "--engine `aio': neither io_uring nor threads");
-    }
-
-    #[test]
-    fn the_wrong_number_of_operands_gets_the_usage_line_alone() {
-        for text in ["", "7 3 eth1", "7 3 eth1 f g", "-r"] {
-            assert_eq!(refusal(text), None, "{text}");
-        }
-    }
-
-    #[test]
-    fn what_atoi_would_make_something_of_is_refused() {
-        for shelf in ["x", "65535", "70000", "-1", "+1", "7x", ""] {
-            let arguments = ["--", shelf, "3", "eth1", "f"].map(OsString::from);
-            let message = parse(arguments).unwrap_err().0.unwrap();
-            assert_eq!(message, format!("shelf `{shelf}': not a number from 0 to 65534"));
-        }
-        assert_eq!(refusal("7 255 eth1 f").unwrap(), "slot `255': not a number from 0 to 254");
-        for text in ["-b 0", "-b x", "-b 65536", "-o 5x", "-o -5", "-l 0", "-l 08", "-o 0x", "-o +1", "-m zz", "-m 02,"]
-        {
-            assert!(refusal(&format!("{text} 7 3 eth1 f")).is_some(), "{text}");
-        }
-        assert_eq!(
-            refusal("-m 02:00:00:00:00:01,zz 7 3 eth1 f").unwrap(),
-            "-m: `zz' is not an Ethernet address such as 00:16:3e:00:00:0a"
-        );
-    }
-
-    #[test]
-    fn unknown_options_are_named_as_getopt_names_them() {
-        assert_eq!(refusal("-x 7 3 eth1 f").unwrap(), "invalid option -- 'x'");
-        assert_eq!(refusal("7 3 eth1 f -b").unwrap(), "option requires an argument -- 'b'");
-        assert_eq!(refusal("--verbose 7 3 eth1 f").unwrap(), "unrecognized option '--verbose'");
-        assert_eq!(refusal("--write-back=1 7 3 eth1 f").unwrap(), "unrecognized option '--write-back=1'");
-        assert_eq!(refusal("-s --write-back 7 3 eth1 f").unwrap(), "--write-back and -s contradict each other");
-        assert_eq!(line("--help"), Ok(Invocation::Help));
-        assert_eq!(line("7 --version"), Ok(Invocation::Version));
-    }
-}
+mod tests;

@@ -3,22 +3,32 @@
 use std::io;
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use nines_cli::log;
+use nines_proto::aoe::identify::{Identity, Trim};
+use nines_proto::mac::Mac;
+use nix::unistd::gethostname;
 
-use crate::ata::{Extent, Failure};
+use crate::args::ExportOptions;
+use crate::ata::{Disk, Extent, Failure};
 use crate::commit::Commit;
+use crate::memory::Memory;
 use crate::order::Order;
 use crate::stats::Counters;
-use crate::store::Store;
-use crate::target::Target;
+use crate::store::{Medium, Store};
+use crate::target::{Settings, Target};
 
 /// An export.
 #[derive(Debug)]
 pub struct Export {
+    /// How it was asked for.
+    pub options: ExportOptions,
     /// What it answers.
     pub target: Target,
     /// The disk behind it.
     pub store: Store,
+    /// The disk's size and shape.
+    pub medium: Medium,
     /// The interfaces it is served on, by number.
     pub wires: Vec<usize>,
     /// Requests that are under way or wait for others.
@@ -27,15 +37,51 @@ pub struct Export {
     pub commit: Commit,
     /// What it has done so far.
     pub counters: Counters,
+    /// It takes no more requests and goes when those it has are answered.
+    pub leaving: bool,
     last_complaint: Option<Instant>,
 }
 
 impl Export {
-    /// An export on these interfaces, with room for `most` requests.
-    #[must_use]
-    pub fn new(target: Target, store: Store, wires: Vec<usize>, most: usize) -> Self {
+    /// Opens an export, on no interface yet, with room for `most` requests. `mtu` is that of its
+    /// interfaces, the smallest of them.
+    ///
+    /// # Errors
+    /// The file or device is unfit, the mask list too long, or what was kept unreadable.
+    pub fn open(options: ExportOptions, memory: Option<&Memory>, mtu: usize, most: usize) -> anyhow::Result<Self> {
+        let (store, medium) = Store::open(&options.opening)?;
+        let settings = Settings {
+            address: options.address,
+            // Every frame is taken together with its interface.
+            mac: Mac([0; 6]),
+            mtu,
+            buffers: options.buffers,
+            disk: disk(&options, medium),
+            mask: options.mask.clone(),
+            wire_edits: options.wire_edits,
+        };
+        let mut target = Target::new(settings).context("-m")?;
+        if let Some(memory) = memory {
+            memory.recall(&mut target, &options.mask)?;
+        }
         let (order, commit) = (Order::new(most), Commit::new(most));
-        Self { target, store, wires, order, commit, counters: Counters::default(), last_complaint: None }
+        let (wires, counters, leaving) = (Vec::new(), Counters::default(), false);
+        let last_complaint = None;
+        Ok(Self { options, target, store, medium, wires, order, commit, counters, leaving, last_complaint })
+    }
+
+    /// Looks whether the disk has another size now. True when it has.
+    ///
+    /// # Errors
+    /// It cannot be served any more as it was asked for, or cannot be asked.
+    pub fn measure_again(&mut self) -> anyhow::Result<bool> {
+        let medium = self.store.measure(&self.options.opening)?;
+        let changed = medium.sectors != self.medium.sectors;
+        if changed {
+            self.medium = medium;
+            self.target.set_disk(disk(&self.options, medium));
+        }
+        Ok(changed)
     }
 
     /// Counts a failure of the medium, and logs at most one a second.
@@ -48,5 +94,26 @@ impl Export {
             log(format_args!("{address}: {what}{place}: {error} ({errors} errors so far)"));
         }
         if what == "read" { Failure::UNREADABLE } else { Failure::FAULT }
+    }
+}
+
+/// The disk as hosts see it. Its serial number is vblade's: the address and this host's name.
+fn disk(options: &ExportOptions, medium: Medium) -> Disk {
+    let (address, host) = (options.address, gethostname().unwrap_or_default());
+    let identity = Identity {
+        serial: &format!("{}.{}:{}", address.shelf.0, address.slot.0, host.to_string_lossy()),
+        firmware: env!("CARGO_PKG_VERSION"),
+        model: "fivenines aoe-vblade",
+        sectors: medium.sectors,
+        write_cache: options.opening.write_back,
+        physical_exponent: medium.physical_exponent,
+        rotating: medium.rotating,
+        trim: if medium.trims { Trim::Zeroes } else { Trim::None },
+    };
+    Disk {
+        sectors: medium.sectors,
+        read_only: options.opening.read_only,
+        trim: medium.trims,
+        identify: Box::new(identity.encode()),
     }
 }

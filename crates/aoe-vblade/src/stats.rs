@@ -23,10 +23,6 @@ pub struct Counters {
     pub trims: u64,
     /// Reads, writes and flushes the medium failed.
     pub disk_errors: u64,
-    /// Answers sent, those above included.
-    pub answers: u64,
-    /// Answers the interface did not take.
-    pub unsent: u64,
     /// Frames that were not AoE, not whole, or too long.
     pub malformed: u64,
     /// Frames for others.
@@ -39,8 +35,6 @@ pub struct Counters {
     pub tests_failed: u64,
     /// Answers longer than the MTU.
     pub too_long: u64,
-    /// Frames the kernel dropped because the socket's buffer was full.
-    pub dropped: u64,
 }
 
 impl Counters {
@@ -69,15 +63,12 @@ impl fmt::Display for Counters {
             ("flushes", self.flushes),
             ("trims", self.trims),
             ("disk_errors", self.disk_errors),
-            ("answers", self.answers),
-            ("unsent", self.unsent),
             ("malformed", self.malformed),
             ("not_ours", self.not_ours),
             ("masked", self.masked),
             ("denied", self.denied),
             ("tests_failed", self.tests_failed),
             ("too_long", self.too_long),
-            ("dropped", self.dropped),
         ];
         for (at, (name, value)) in table.into_iter().enumerate() {
             write!(f, "{}{name}={value}", if at == 0 { "" } else { " " })?;

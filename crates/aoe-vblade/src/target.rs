@@ -109,6 +109,12 @@ impl Pending {
         &mut answer[ata::DATA..ata::DATA + self.data]
     }
 
+    /// Whose request it is.
+    #[must_use]
+    pub fn client(&self) -> Mac {
+        self.header.destination
+    }
+
     /// The request's count register.
     #[must_use]
     pub fn count(&self) -> u8 {
@@ -432,6 +438,21 @@ impl Target {
             }
         });
         Step::Answer(pad(answer, Header::LENGTH + length))
+    }
+
+    /// Changes the mask list as an administrator wants it: first what is added.
+    ///
+    /// # Errors
+    /// The list would be longer than it may be; what fitted has been added.
+    pub fn change_mask(&mut self, add: &[Mac], delete: &[Mac]) -> Result<(), MaskTooLong> {
+        for (verb, list) in [(Verb::Add, add), (Verb::Delete, delete)] {
+            for mac in list {
+                let given = self.mask.len() + 1;
+                self.edit_mask(Directive { verb, mac: *mac })
+                    .map_err(|_| MaskTooLong { given, most: most_masked(self.mtu) })?;
+            }
+        }
+        Ok(())
     }
 
     fn edit_mask(&mut self, directive: Directive) -> Result<(), EditError> {

@@ -1,5 +1,6 @@
 //! An interface: its packet socket, what it is like now, and the answers that wait to be sent.
 
+use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
@@ -31,7 +32,7 @@ pub struct Wire {
     name: String,
     socket: PacketSocket,
     link: Option<Link>,
-    /// Messages its targets say they can queue, all together.
+    /// Messages its targets say they can queue, all together, counting those that were here once.
     buffers: usize,
     batch: Batch,
     /// Answers with their lengths.
@@ -40,35 +41,66 @@ pub struct Wire {
     last: usize,
     /// Frames that came one by one since.
     singles: u32,
+    counters: Counters,
 }
 
-/// What became of the answers that were sent.
+/// What an interface has done so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Sent {
-    /// The interface took them.
-    pub taken: u64,
-    /// It did not.
+pub struct Counters {
+    /// Frames it took from us.
+    pub sent: u64,
+    /// Frames it did not take.
+    pub unsent: u64,
+    /// Frames the kernel dropped because the socket's buffer was full.
     pub dropped: u64,
+    /// Frames that were not AoE, not whole, or too long.
+    pub malformed: u64,
+}
+
+impl fmt::Display for Counters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { sent, unsent, dropped, malformed } = self;
+        write!(f, "sent={sent} unsent={unsent} dropped={dropped} malformed={malformed}")
+    }
 }
 
 impl Wire {
-    /// Opens the interface for the frames of these targets, of which there is at least one.
-    /// `buffers` is what they say they can queue, all together.
+    /// Opens the interface for the frames of one target, or of any.
     ///
     /// # Errors
     /// No such interface, none for Ethernet, or no CAP_NET_RAW.
-    pub fn open(name: &str, addresses: &[Address], buffers: usize) -> anyhow::Result<Self> {
+    pub fn open(name: &str, only: Option<Address>) -> anyhow::Result<Self> {
         let named = |error: io::Error| anyhow::Error::msg(format!("{name}: {}", crate::reason(&error)));
         let link = Link::named(name).map_err(named)?;
-        let socket = PacketSocket::open(ETHERTYPE, &filter(addresses)).map_err(named)?;
+        let socket = PacketSocket::open(ETHERTYPE, &filter(only)).map_err(named)?;
         // Without it frames take the longer way.
         let _ = socket.bypass_queue();
-        let (batch, queue) = (Batch::default(), Vec::with_capacity(BATCH));
-        let wire = Self { name: name.to_owned(), socket, link: Some(link), buffers, batch, queue, last: 1, singles: 0 };
+        let (batch, queue, counters) = (Batch::default(), Vec::with_capacity(BATCH), Counters::default());
+        let wire = Self {
+            name: name.to_owned(),
+            socket,
+            link: Some(link),
+            buffers: 0,
+            batch,
+            queue,
+            last: 1,
+            singles: 0,
+            counters,
+        };
         wire.socket.set_patience(PATIENCE).map_err(named)?;
         wire.size_buffers(link.mtu).map_err(named)?;
         wire.socket.bind(link.index).map_err(named)?;
         Ok(wire)
+    }
+
+    /// One more target on it, that says it can queue so many messages.
+    pub fn expect(&mut self, buffers: usize) {
+        self.buffers += buffers;
+        if let Some(link) = self.link
+            && let Err(error) = self.size_buffers(link.mtu)
+        {
+            log(format_args!("{}: buffers: {error}", self.name));
+        }
     }
 
     /// The interface's name.
@@ -168,8 +200,8 @@ impl Wire {
 
     /// Sends what is queued and gives the frames back to `free`. What the interface does not take
     /// is dropped: the initiator asks again.
-    pub fn send(&mut self, frames: &Frames, free: &mut Vec<usize>) -> Sent {
-        let (mut at, mut offers, mut sent) = (0, 0, Sent::default());
+    pub fn send(&mut self, frames: &Frames, free: &mut Vec<usize>) {
+        let (mut at, mut offers) = (0, 0);
         while at < self.queue.len() {
             let these = &self.queue[at..self.queue.len().min(at + BATCH)];
             let done = match these {
@@ -178,14 +210,14 @@ impl Wire {
             };
             match done {
                 Ok(taken) => {
-                    sent.taken += taken as u64;
+                    self.counters.sent += taken as u64;
                     at += taken;
                     offers = 0;
                 }
                 Err(error) => {
                     offers += 1;
                     if offers == OFFERS || !self.worth_another(&error) {
-                        sent.dropped += 1;
+                        self.counters.unsent += 1;
                         at += 1;
                         offers = 0;
                     }
@@ -193,15 +225,14 @@ impl Wire {
             }
         }
         free.extend(self.queue.drain(..).map(|(frame, _)| frame));
-        sent
     }
 
     /// Sends one frame that is not an answer.
-    ///
-    /// # Errors
-    /// As send(2).
-    pub fn send_now(&self, frame: &[u8]) -> io::Result<()> {
-        self.socket.send(frame)
+    pub fn send_now(&mut self, frame: &[u8]) {
+        match self.socket.send(frame) {
+            Ok(()) => self.counters.sent += 1,
+            Err(_) => self.counters.unsent += 1,
+        }
     }
 
     fn worth_another(&self, error: &io::Error) -> bool {
@@ -218,9 +249,16 @@ impl Wire {
         }
     }
 
-    /// Frames the kernel dropped since this was last asked.
-    pub fn drops(&self) -> u64 {
-        self.socket.statistics().map_or(0, |statistics| statistics.dropped.into())
+    /// A frame that came over it was not one.
+    pub fn malformed(&mut self) {
+        self.counters.malformed += 1;
+    }
+
+    /// What it has done so far.
+    pub fn count(&mut self) -> Counters {
+        // Each asking clears the kernel's own count.
+        self.counters.dropped += self.socket.statistics().map_or(0, |statistics| statistics.dropped.into());
+        self.counters
     }
 }
 
@@ -233,9 +271,9 @@ impl AsFd for Wire {
 /// Takes AoE requests, and leaves answers and frames for other stations that a promiscuous
 /// interface hears: another host may serve the same shelf.slot. One target has the kernel look at
 /// the address too; for many that would cost each frame more than looking here.
-fn filter(addresses: &[Address]) -> Vec<Instruction> {
+fn filter(only: Option<Address>) -> Vec<Instruction> {
     use Instruction::{Accept, IfAnyBit, IfEqual, Load8, Load16, LoadPacketType, Refuse};
-    let [Address { shelf, slot }] = addresses else {
+    let Some(Address { shelf, slot }) = only else {
         return vec![
             LoadPacketType,
             IfEqual(OTHER_HOST, 5, 0),
@@ -302,8 +340,8 @@ mod tests {
             frame[18] = slot;
             frame
         };
-        let program = filter(&[ours]);
-        let many = filter(&[ours, Address { shelf: Shelf(1), slot: Slot(1) }]);
+        let program = filter(Some(ours));
+        let many = filter(None);
         for (shelf, slot) in [(0x0102, 3), (0xffff, 3), (0x0102, 0xff), (0xffff, 0xff)] {
             assert!(takes(&program, &frame(0x88a2, 0x10, shelf, slot), 0));
             assert!(takes(&program, &frame(0x88a2, 0x10, shelf, slot), 1), "by broadcast");

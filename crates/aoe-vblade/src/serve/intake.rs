@@ -4,48 +4,44 @@ use nines_proto::aoe::Header;
 use nines_proto::mac::Mac;
 use nines_sys::packet::batch::Patience;
 
+use super::Server;
 use super::work::{Request, Work};
-use super::{Found, Server};
 use crate::target::Step;
 
 impl Server {
-    /// Takes a batch of frames from a wire.
-    pub(super) fn receive(&mut self, wire: usize, patience: Patience) -> Found {
-        self.wires[wire].receive(self.engine.frames_mut(), &mut self.free, patience, &mut self.came);
-        if self.came.is_empty() {
-            return Found::Nothing;
-        }
+    /// Takes a batch of frames from a wire. Whether there was one.
+    pub(super) fn receive(&mut self, number: usize, patience: Patience) -> bool {
+        let Some(wire) = self.wires.get_mut(number) else { return false };
+        wire.receive(self.engine.frames_mut(), &mut self.free, patience, &mut self.came);
         let mut came = std::mem::take(&mut self.came);
+        let found = !came.is_empty();
         for (frame, length) in came.drain(..) {
-            self.take(wire, frame, length);
+            self.take(number, frame, length);
         }
         self.came = came;
-        Found::Something
+        found
     }
 
     fn take(&mut self, wire: usize, frame: usize, length: usize) {
         let frames = self.engine.frames();
-        let bytes = frames.bytes(frame).get(..length);
-        let Some(Ok((header, _))) = bytes.map(Header::parse) else {
-            if let Some(export) = self.exports.iter_mut().find(|export| export.wires.contains(&wire)) {
-                export.counters.frames += 1;
-                export.counters.malformed += 1;
-            }
+        let Some(Ok((header, _))) = frames.bytes(frame).get(..length).map(Header::parse) else {
+            self.wires[wire].malformed();
             self.free.push(frame);
             return;
         };
         if header.address.is_wild() {
-            for export in 0..self.exports.len() {
-                let target = &self.exports[export].target;
-                if self.exports[export].wires.contains(&wire) && header.address.reaches(target.address()) {
-                    self.take_copy(export, wire, frame, length);
+            for at in 0..self.directory.len() {
+                let (address, number) = self.directory[at];
+                if header.address.reaches(address) && self.exports[number].wires.contains(&wire) {
+                    self.take_copy(number, wire, frame, length);
                 }
             }
             self.free.push(frame);
             return;
         }
-        match self.exports.binary_search_by_key(&header.address, |export| export.target.address()) {
-            Ok(export) if self.exports[export].wires.contains(&wire) => self.give(export, wire, frame, length),
+        let found = self.directory.binary_search_by_key(&header.address, |(address, _)| *address);
+        match found.map(|at| self.directory[at].1) {
+            Ok(number) if self.exports[number].wires.contains(&wire) => self.give(number, wire, frame, length),
             _ => self.free.push(frame),
         }
     }
@@ -74,8 +70,14 @@ impl Server {
                 return;
             }
             Step::Answer(length) => {
+                let changed = export.target.changed();
                 engine.frames_mut().bytes_mut(frame)[..length].copy_from_slice(&scratch[..length]);
-                self.wires[wire].queue(frame, length);
+                // Who has changed something is told when it is kept; otherwise it asks again.
+                if changed && self.keep(number).is_err() {
+                    self.free.push(frame);
+                } else {
+                    self.wires[wire].queue(frame, length);
+                }
                 return;
             }
             Step::Read(extent, pending) => (Work::Read(extent), pending),
@@ -83,6 +85,6 @@ impl Server {
             Step::Flush(pending) => (Work::Flush, pending),
             Step::Trim(_, pending) => (Work::Trim, pending),
         };
-        self.admit(frame, Request { export: number, wire, work, progress: 0, pending });
+        self.admit(frame, Request { export: number, wire, work, progress: 0, begun: false, pending });
     }
 }

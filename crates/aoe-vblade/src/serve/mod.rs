@@ -1,36 +1,43 @@
 //! The loop: frames in, requests to the disks, answers out.
 //!
-//! One thread waits for the packet sockets, the disks, the signals and the news of interfaces.
-//! Nothing the network or an interface does ends it. Every request owns the frame it came in,
-//! from its arrival to the sending of its answer, and is known by that frame's number.
+//! One thread waits for the packet sockets, the disks, the signals, the news of interfaces and
+//! the control socket. Nothing the network or an interface does ends it. Every request owns the
+//! frame it came in, from its arrival to the sending of its answer, and is known by that frame's
+//! number.
 
 mod intake;
+mod steer;
+mod table;
+mod waiting;
 mod work;
 
-use std::os::fd::AsFd;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use nines_cli::log;
-use nines_proto::aoe::ata;
-use nines_proto::mac::Mac;
+use nines_proto::aoe::{Address, ata};
 use nines_sys::disk::{Done, Engine, Kind};
 use nines_sys::frames::Frames;
 use nines_sys::packet::ETHERNET_HEADER;
 use nines_sys::packet::batch::Patience;
 use nines_sys::packet::link::LinkWatch;
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 
+use crate::args::ExportOptions;
+use crate::args::table::MOST as EXPORTS;
+use crate::control::Control;
 use crate::export::Export;
+use crate::memory::Memory;
+use crate::slots::Slots;
 use crate::target::ANSWER;
 use crate::wire::Wire;
+use steer::Denial;
+use waiting::{Found, Waiting};
 use work::Request;
 
-/// How long frames and disks have the loop to themselves before signals and interfaces are looked
-/// at again.
+/// How long frames and disks have the loop to themselves before anything else is looked at again.
 const BUSY: Duration = Duration::from_millis(50);
 /// Frames under way at once, for all targets together: four hosts with a full window each, but
 /// not more memory than a small machine has to spare.
@@ -39,13 +46,31 @@ const FRAMES: (usize, usize) = (256, 1024);
 /// nothing here.
 const JUMBO: usize = 9000;
 
+/// What a server is besides its exports.
+#[derive(Debug, Default)]
+pub struct Setup {
+    /// Who uses the disks; whatever is possible when not given.
+    pub engine: Option<Kind>,
+    /// Where the control socket is.
+    pub control: Option<Control>,
+    /// What is kept over a restart.
+    pub memory: Option<Memory>,
+    /// The file the exports are listed in, if they are.
+    pub table: Option<PathBuf>,
+    /// Messages the targets say they can queue, all together.
+    pub buffers: usize,
+}
+
 /// Targets, their wires and their stores.
 #[derive(Debug)]
 pub struct Server {
-    wires: Vec<Wire>,
+    wires: Slots<Wire>,
     watch: LinkWatch,
-    /// By address.
-    exports: Vec<Export>,
+    exports: Slots<Export>,
+    /// The exports that take requests, by address.
+    directory: Vec<(Address, usize)>,
+    /// Exports that wait for one to leave that has their address.
+    arriving: Vec<ExportOptions>,
     engine: Engine,
     /// By frame.
     requests: Box<[Option<Request>]>,
@@ -62,52 +87,47 @@ pub struct Server {
     /// An interface's frames are longer than ours: ours are made anew when none is in use.
     outgrown: bool,
     ending: bool,
-}
-
-/// What the loop found to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Found {
-    Something,
-    Nothing,
+    waiting: Waiting,
+    control: Option<Control>,
+    denials: Vec<Denial>,
+    memory: Option<Memory>,
+    table: Option<PathBuf>,
 }
 
 impl Server {
-    /// Puts the parts together; all the memory there will be is taken here. The watch was opened
-    /// before the wires, so that what changed in between is news.
+    /// A server of nothing yet; all the memory it needs per request is taken here.
     ///
     /// # Errors
-    /// No memory, or neither io_uring nor threads.
-    pub fn new(
-        wires: Vec<Wire>,
-        watch: LinkWatch,
-        mut exports: Vec<Export>,
-        kind: Option<Kind>,
-        frames: usize,
-    ) -> anyhow::Result<Self> {
-        exports.sort_by_key(|export| export.target.address());
-        let tokens = frames + exports.len();
-        let engine = engine(kind, frames, frame_length(&wires), tokens)?;
+    /// No memory, no netlink, or neither io_uring nor threads.
+    pub fn new(setup: Setup, signals: &SignalFd) -> anyhow::Result<Self> {
+        let frames = if setup.table.is_some() { FRAMES.1 } else { 4 * setup.buffers };
+        let frames = frames.clamp(FRAMES.0, FRAMES.1);
+        // Opened before any interface: what changes between the two is not missed.
+        let watch = LinkWatch::open().context("netlink")?;
+        let engine = engine(setup.engine, frames, ETHERNET_HEADER + JUMBO)?;
+        let waiting = Waiting::new(signals, &watch, &engine).context("epoll")?;
         Ok(Self {
+            wires: Slots::default(),
             watch,
+            exports: Slots::default(),
+            directory: Vec::new(),
+            arriving: Vec::new(),
             engine,
             requests: vec![None; frames].into(),
             free: (0..frames).rev().collect(),
             came: Vec::with_capacity(frames),
-            done: Vec::with_capacity(tokens),
+            done: Vec::with_capacity(frames + EXPORTS),
             ready: Vec::with_capacity(frames),
-            dirty: Vec::with_capacity(2 * exports.len()),
+            dirty: Vec::with_capacity(frames),
             scratch: vec![0; ANSWER].into(),
             outgrown: false,
             ending: false,
-            wires,
-            exports,
+            waiting,
+            control: setup.control,
+            denials: Vec::new(),
+            memory: setup.memory,
+            table: setup.table,
         })
-    }
-
-    /// How many frames targets that queue so many messages, all together, should have.
-    #[must_use]
-    pub fn frames_for(buffers: usize) -> usize {
-        (4 * buffers).clamp(FRAMES.0, FRAMES.1)
     }
 
     /// Serves until SIGTERM or SIGINT; the requests under way are finished first.
@@ -116,35 +136,29 @@ impl Server {
     /// The kernel refuses to wait, which it has no reason to.
     pub fn run(&mut self, signals: &SignalFd) -> anyhow::Result<()> {
         while !self.ending {
-            let [frames, signal, news] = self.wait(signals)?;
-            if signal {
+            let found = self.wait()?;
+            if found.signal {
                 self.signalled(signals)?;
             }
-            if news {
+            if found.news {
                 self.look_at_links();
             }
-            self.busy(frames)?;
+            if found.control {
+                self.steer();
+            }
+            if found.work {
+                self.busy()?;
+            }
         }
         self.finish()?;
         self.report();
         Ok(())
     }
 
-    /// Waits for anything: frames or disks, signals, interfaces.
-    fn wait(&self, signals: &SignalFd) -> anyhow::Result<[bool; 3]> {
-        let ready = |fd: &PollFd<'_>| fd.any().unwrap_or(true);
-        let mut fds = Vec::with_capacity(self.wires.len() + 3);
-        fds.push(PollFd::new(signals.as_fd(), PollFlags::POLLIN));
-        fds.push(PollFd::new(self.watch.as_fd(), PollFlags::POLLIN));
-        fds.push(PollFd::new(self.engine.as_fd(), PollFlags::POLLIN));
-        if self.takes_frames() {
-            fds.extend(self.wires.iter().map(|wire| PollFd::new(wire.as_fd(), PollFlags::POLLIN)));
-        }
-        match poll(&mut fds, PollTimeout::NONE) {
-            Ok(_) => Ok([fds[2..].iter().any(ready), ready(&fds[0]), ready(&fds[1])]),
-            Err(Errno::EINTR) => Ok([false; 3]),
-            Err(errno) => Err(errno).context("poll"),
-        }
+    fn wait(&mut self) -> anyhow::Result<Found> {
+        self.waiting.listen(self.takes_frames(), &self.wires)?;
+        self.waiting.follow(self.control.as_ref())?;
+        self.waiting.wait()
     }
 
     fn takes_frames(&self) -> bool {
@@ -152,36 +166,33 @@ impl Server {
     }
 
     /// Serves as long as there is something to do at once, for a while.
-    fn busy(&mut self, frames: bool) -> anyhow::Result<()> {
-        if !frames {
-            return Ok(());
-        }
+    fn busy(&mut self) -> anyhow::Result<()> {
         let began = Instant::now();
         loop {
-            let patience = if self.engine.flying() == 0 && self.wires.len() == 1 {
-                // One call that waits instead of two.
-                Patience::FirstFrame
-            } else {
-                Patience::None
-            };
-            if self.turn(patience)? == Found::Nothing || began.elapsed() >= BUSY {
-                return Ok(());
+            let alone = self.engine.flying() == 0 && self.wires.len() == 1;
+            // One call that waits instead of two, where there is nothing else to wait for.
+            let patience = if alone { Patience::FirstFrame } else { Patience::None };
+            if !self.turn(patience)? || began.elapsed() >= BUSY {
+                break;
             }
         }
+        self.settle_denials();
+        self.sweep();
+        Ok(())
     }
 
-    /// Takes what has come, and sends what is finished.
-    fn turn(&mut self, patience: Patience) -> anyhow::Result<Found> {
-        let mut found = Found::Nothing;
-        for wire in 0..self.wires.len() {
-            if self.takes_frames() && self.receive(wire, patience) == Found::Something {
-                found = Found::Something;
+    /// Takes what has come, and sends what is finished. Whether there was anything.
+    fn turn(&mut self, patience: Patience) -> anyhow::Result<bool> {
+        let mut found = false;
+        if self.takes_frames() {
+            for wire in 0..self.wires.numbers() {
+                found |= self.receive(wire, patience);
             }
         }
         self.flush_where_due();
         self.engine.submit().context(self.engine.kind())?;
-        if self.complete() == Found::Something {
-            found = Found::Something;
+        if self.complete() {
+            found = true;
             // What waited for them goes to the disks now.
             self.flush_where_due();
             self.engine.submit().context(self.engine.kind())?;
@@ -194,13 +205,8 @@ impl Server {
     }
 
     fn send(&mut self) {
-        for wire in &mut self.wires {
-            let sent = wire.send(self.engine.frames(), &mut self.free);
-            // Which target's they were is not known any more; with one it is.
-            if let Some(export) = self.exports.first_mut() {
-                export.counters.answers += sent.taken;
-                export.counters.unsent += sent.dropped;
-            }
+        for (_, wire) in self.wires.iter_mut() {
+            wire.send(self.engine.frames(), &mut self.free);
         }
     }
 
@@ -221,85 +227,48 @@ impl Server {
     /// Makes the frames anew, as long as the interfaces' are now. None is in use.
     fn grow(&mut self) -> anyhow::Result<()> {
         let (kind, frames) = (self.engine.kind(), self.requests.len());
-        self.engine = engine(Some(kind), frames, frame_length(&self.wires), frames + self.exports.len())?;
+        self.engine = engine(Some(kind), frames, self.frame_length())?;
+        self.waiting.engine(&self.engine)?;
         self.outgrown = false;
         Ok(())
     }
 
     fn signalled(&mut self, signals: &SignalFd) -> anyhow::Result<()> {
         while let Some(info) = signals.read_signal().context("signalfd")? {
-            if info.ssi_signo == Signal::SIGUSR1 as u32 {
-                self.report();
-            } else {
-                self.ending = true;
+            match Signal::try_from(info.ssi_signo.cast_signed()) {
+                Ok(Signal::SIGUSR1) => self.report(),
+                Ok(Signal::SIGHUP) => self.reload(),
+                _ => self.ending = true,
             }
         }
         Ok(())
     }
 
     fn report(&mut self) {
-        let drops: u64 = self.wires.iter().map(Wire::drops).sum();
-        if let Some(export) = self.exports.first_mut() {
-            export.counters.dropped += drops;
-        }
-        for export in &self.exports {
+        for (_, export) in self.exports.iter() {
             log(format_args!("{}: {}", export.target.address(), export.counters));
         }
-    }
-
-    /// Tells the segments that the targets are there and what their frames carry; nothing where
-    /// the interface is down.
-    pub fn advertise(&mut self) {
-        for wire in 0..self.wires.len() {
-            self.advertise_on(wire);
+        for (_, wire) in self.wires.iter_mut() {
+            log(format_args!("{}: {}", wire.name().to_owned(), wire.count()));
         }
     }
 
-    fn advertise_on(&mut self, number: usize) {
-        let wire = &self.wires[number];
-        let Some(link) = wire.link().filter(|link| link.running) else { return };
-        for export in self.exports.iter_mut().filter(|export| export.wires.contains(&number)) {
-            export.target.set_link(Mac(link.address), link.mtu);
-            for at in 0..export.target.audience().len() {
-                let to: Mac = export.target.audience()[at];
-                let length = export.target.advertise(to, &mut self.scratch);
-                // One that is lost is made up for by the initiators, which ask every minute.
-                match wire.send_now(&self.scratch[..length]) {
-                    Ok(()) => export.counters.answers += 1,
-                    Err(_) => export.counters.unsent += 1,
-                }
-            }
-        }
-    }
-
-    fn look_at_links(&mut self) {
-        // Drained first: what happens from here on is news again.
-        if let Err(error) = self.watch.drain() {
-            log(format_args!("netlink: {error}"));
-        }
-        for number in 0..self.wires.len() {
-            if self.wires[number].look() {
-                self.advertise_on(number);
-            }
-        }
-        self.outgrown = frame_length(&self.wires) > self.engine.frames().length();
+    /// The longest frame any of the interfaces carries, jumbo frames at least.
+    fn frame_length(&self) -> usize {
+        let longest = self.wires.iter().filter_map(|(_, wire)| wire.link()).map(|link| link.mtu).max();
+        ETHERNET_HEADER + longest.unwrap_or(0).max(JUMBO)
     }
 }
 
-/// The longest frame any of the interfaces carries, jumbo frames at least.
-fn frame_length(wires: &[Wire]) -> usize {
-    let longest = wires.iter().filter_map(Wire::link).map(|link| link.mtu).max();
-    ETHERNET_HEADER + longest.unwrap_or(0).max(JUMBO)
-}
-
-fn engine(kind: Option<Kind>, count: usize, length: usize, tokens: usize) -> anyhow::Result<Engine> {
+/// An engine for so many frames and any number of exports.
+fn engine(kind: Option<Kind>, count: usize, length: usize) -> anyhow::Result<Engine> {
     // A sector more than an interface carries: a longer frame is noticed by its length.
     let frames = || Frames::new(count, ata::DATA, length + 512).context("memory for frames");
     let kinds = [Kind::Ring, Kind::Threads];
     let kinds = kind.as_ref().map_or(&kinds[..], std::slice::from_ref);
     let mut refused = None;
     for kind in kinds {
-        match Engine::new(*kind, frames()?, tokens) {
+        match Engine::new(*kind, frames()?, count + EXPORTS) {
             Ok(engine) => {
                 if let Some(refused) = refused {
                     log(format_args!("{refused}; using {kind}"));

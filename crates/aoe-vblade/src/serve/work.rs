@@ -6,7 +6,7 @@ use nines_proto::aoe::trim::{Range, Ranges};
 use nines_proto::aoe::{SECTOR, ata};
 use nines_sys::disk::{Done, Job};
 
-use super::{Found, Server};
+use super::Server;
 use crate::ata::{Extent, Failure};
 use crate::order::Access;
 use crate::target::Pending;
@@ -48,6 +48,8 @@ pub(super) struct Request {
     pub work: Work,
     /// Bytes the disk has moved so far, or ranges it has discarded.
     pub progress: usize,
+    /// The disk has it, or has had it.
+    pub begun: bool,
     pub pending: Pending,
 }
 
@@ -62,7 +64,8 @@ impl Server {
             Work::Read(extent) => (extent, Access::Read),
             Work::Write(extent) => (extent, Access::Write),
             Work::Flush => {
-                if export.commit.add(token) {
+                self.begin(frame);
+                if self.exports[number].commit.add(token) {
                     self.dirty.push(number);
                 }
                 return;
@@ -77,6 +80,7 @@ impl Server {
                 Access::Write => export.store.write_at_once(extent, data),
             };
             if let Some(result) = done {
+                self.begin(frame);
                 return self.moved(frame, result);
             }
         }
@@ -85,8 +89,35 @@ impl Server {
         }
     }
 
+    fn begin(&mut self, frame: usize) {
+        if let Some(request) = &mut self.requests[frame] {
+            request.begun = true;
+        }
+    }
+
+    /// Gives up a request that has not begun: it is never answered.
+    pub(super) fn drop_waiting(&mut self, frame: usize) {
+        let Some(Request { export, .. }) = self.requests[frame].take() else { return };
+        self.free.push(frame);
+        self.free_behind(export, frame);
+    }
+
+    /// Starts those that waited for a request only.
+    fn free_behind(&mut self, export: usize, frame: usize) {
+        let mut ready = std::mem::take(&mut self.ready);
+        self.exports[export].order.done(token(frame), |request| ready.push(request));
+        for request in ready.drain(..) {
+            self.start(request as usize);
+        }
+        // One that cannot be started is over too, and may have filled the list anew.
+        if self.ready.is_empty() {
+            self.ready = ready;
+        }
+    }
+
     /// Gives a request, or what is left of it, to the disk.
     fn start(&mut self, frame: usize) {
+        self.begin(frame);
         let Some(Request { export, work, progress, .. }) = self.requests[frame] else { return };
         let store = &self.exports[export].store;
         let rest = |extent: Extent| {
@@ -144,11 +175,11 @@ impl Server {
         }
     }
 
-    /// Takes what the disks have done.
-    pub(super) fn complete(&mut self) -> Found {
+    /// Takes what the disks have done. Whether there was anything.
+    pub(super) fn complete(&mut self) -> bool {
         let mut done = std::mem::take(&mut self.done);
         self.engine.finished(&mut done);
-        let found = if done.is_empty() { Found::Nothing } else { Found::Something };
+        let found = !done.is_empty();
         for Done { token, result } in done.drain(..) {
             let token = token as usize;
             match token.checked_sub(self.requests.len()) {
@@ -189,16 +220,8 @@ impl Server {
     /// The disk is done with a request: those behind it may run.
     fn over(&mut self, frame: usize, result: io::Result<()>) {
         let Some(Request { export, .. }) = self.requests[frame] else { return };
-        let mut ready = std::mem::take(&mut self.ready);
-        self.exports[export].order.done(token(frame), |request| ready.push(request));
         self.moved(frame, result);
-        for request in ready.drain(..) {
-            self.start(request as usize);
-        }
-        // One that cannot be started is over too, and may have filled the list anew.
-        if self.ready.is_empty() {
-            self.ready = ready;
-        }
+        self.free_behind(export, frame);
     }
 
     /// A read has its data, a write is in the store: what was read is answered, what was written
@@ -235,7 +258,7 @@ impl Server {
 
     /// A flush is over: what it covered is answered.
     fn flushed(&mut self, number: usize, result: io::Result<()>) {
-        let export = &mut self.exports[number];
+        let Some(export) = self.exports.get_mut(number) else { return };
         let result = result.map_err(|error| export.complain("flush", None, &error));
         let mut covered = std::mem::take(&mut self.ready);
         export.commit.end(|request| covered.push(request));

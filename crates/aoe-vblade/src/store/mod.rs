@@ -51,6 +51,8 @@ pub struct Opening {
     pub sync: bool,
     /// Answer writes before they are durable.
     pub write_back: bool,
+    /// O_EXCL for a block device: not even device-mapper of this host may have it.
+    pub exclusive: bool,
 }
 
 /// An open, claimed export.
@@ -99,6 +101,8 @@ impl Store {
         let direct = device || opening.direct;
         let mut flags = if opening.sync && !opening.read_only { OFlag::O_SYNC } else { OFlag::empty() };
         flags.set(OFlag::O_DIRECT, direct);
+        // On a regular file it would mean another thing.
+        flags.set(OFlag::O_EXCL, device && opening.exclusive);
         let mut options = OpenOptions::new();
         options.read(true).write(!opening.read_only).custom_flags(flags.bits());
         let file = options.open(&opening.path).map_err(|error| opened(&error)).with_context(what)?;
@@ -124,6 +128,15 @@ impl Store {
         };
         let store = Self { file, past_cache, start, direct, durability, peeks: !direct, slow_until: None };
         Ok((store, medium))
+    }
+
+    /// The medium as it is now.
+    ///
+    /// # Errors
+    /// It does not fit the way it was opened any more.
+    pub fn measure(&self, opening: &Opening) -> anyhow::Result<Medium> {
+        let device = self.file.metadata()?.file_type().is_block_device();
+        medium::measure(&self.file, device, opening)
     }
 
     /// The open file, for reads and flushes.

@@ -18,6 +18,7 @@ fn opening(file: &tempfile::NamedTempFile) -> Opening {
         direct: false,
         sync: false,
         write_back: false,
+        exclusive: false,
     }
 }
 

@@ -7,6 +7,7 @@
 
 pub mod ata;
 pub mod config;
+pub mod control;
 mod header;
 pub mod identify;
 pub mod mask;
