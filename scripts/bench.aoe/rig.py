@@ -52,6 +52,36 @@ class Rig:
                 while file.read(1 << 20):
                     pass
 
+    def settle(self):
+        """What is left in memory is not the next one's to wait for."""
+        for path in self.work.glob("*.disk"):
+            with open(path, "r+b") as file:
+                os.fsync(file.fileno())
+
+    def slow_store(self):
+        """A file whose every read and write takes a millisecond, however many are under way; and
+        the socket of the store behind it."""
+        socket, folder = self.work / "slow.sock", self.work / "slow"
+        folder.mkdir()
+        store = ["nbdkit", "-f", "-t", 64, "-U", socket, "--filter=delay", "memory", f"size={self.mib}M"]
+        mounted = ["nbdfuse", "-C", 8, folder / "file", "--unix", socket]
+        for words, there in (([*store, "rdelay=1ms", "wdelay=1ms"], socket.exists), (mounted, folder.is_mount)):
+            self.running.append(subprocess.Popen([str(word) for word in words], stdin=subprocess.DEVNULL))
+            deadline = time.monotonic() + 10
+            while not there():
+                if time.monotonic() > deadline:
+                    raise SystemExit(f"scripts/bench.d/aoe: {words[0]} did not start")
+                time.sleep(0.02)
+        # The kernel lets FUSE have 12 requests under way unless told otherwise.
+        control = self.work / "fusectl"
+        control.mkdir()
+        run("mount", "-t", "fusectl", "none", control)
+        number = os.minor(os.stat(folder).st_dev)
+        for knob in ("max_background", "congestion_threshold"):
+            (control / str(number) / knob).write_text("256")
+        run("umount", control)
+        return folder / "file", socket
+
     def serve(self, name, *command):
         """Starts a server; it serves when it has printed a line, or taken a connection."""
         out, err = open(self.work / f"{name}.out", "w+b"), open(self.work / f"{name}.err", "w+b")
@@ -73,9 +103,9 @@ class Rig:
         return subprocess.run([*probe, code], stderr=subprocess.DEVNULL).returncode == 0
 
     def stop(self):
-        for process in self.running:
+        # The last one first: a file system ends before what it is made of.
+        for process in reversed(self.running):
             process.send_signal(signal.SIGTERM)
-        for process in self.running:
             process.wait()
         self.running = []
 
