@@ -10,7 +10,7 @@ mod ready;
 
 pub use clean::clean;
 pub use log::{log, set_program};
-pub use ready::{Announcement, Ready};
+pub use ready::Ready;
 
 use std::io;
 use std::process::ExitCode;

@@ -1,7 +1,7 @@
 //! Programs on the hosts that take locks, hold them in this mode and that, and give them back.
 
 use cluster_join::engine::{Caller, Event};
-use nines_proto::ctl::{Answer, Call, Mode, Outcome, Request, Value};
+use nines_proto::ctl::{Answer, Call, ErrorKind, Mode, Outcome, Request, Value};
 
 use crate::check::Held;
 use crate::clock::MS;
@@ -15,6 +15,13 @@ const CLIENTS: usize = 6;
 
 impl World {
     pub(crate) fn call(&mut self, id: u64, connection: u64, request: Request) {
+        if self.host(id).daemon.is_none() {
+            // It has just ended, over something else that was done there.
+            if let Some(client) = self.host(id).clients.remove(&connection) {
+                self.look_after(id, &client);
+            }
+            return;
+        }
         let caller = Caller { connection, may_steer: true, who: "uid 0".into() };
         self.step(id, Event::Call { caller, call: Call { id: 1, request } });
     }
@@ -47,6 +54,13 @@ impl World {
         let at = self.random.index(count);
         let Some((connection, client)) = self.host(id).clients.iter().nth(at) else { return };
         let (connection, does) = (*connection, client.does);
+        if self.plan.programs && self.asking.one_in(6) {
+            match does {
+                Does::Asking | Does::Converting(..) => return self.cancel(id, connection),
+                Does::Cancelled => return self.ask_again(id, connection),
+                _ => {}
+            }
+        }
         match (does, self.random.below(12)) {
             (_, 0) => self.hang_up(id, connection),
             (Does::Holding(number), 1..=3) => self.convert(id, connection, number),
@@ -77,6 +91,29 @@ impl World {
         self.call(id, connection, request);
     }
 
+    /// A client that waits withdraws what it asked for.
+    fn cancel(&mut self, id: u64, connection: u64) {
+        self.counts.one("cancels");
+        self.trace.note(self.time, || format!("n{id} client {connection} cancels"));
+        let caller = Caller { connection, may_steer: true, who: "uid 0".into() };
+        self.step(id, Event::Call { caller, call: Call { id: 2, request: Request::Cancel { call: 1 } } });
+    }
+
+    /// One that withdrew asks for the same once more.
+    fn ask_again(&mut self, id: u64, connection: u64) {
+        self.does(id, connection, Does::Asking);
+        let Some(Client { resource, mode, .. }) = self.host(id).clients.get(&connection).cloned() else { return };
+        self.trace.note(self.time, || format!("n{id} client {connection} asks for {resource} in {mode} once more"));
+        let (sticky, session, note) = (false, None, String::new());
+        self.call(id, connection, Request::Lock { resource, mode, wait_ms: None, sticky, session, note });
+    }
+
+    /// Something for the value block, from whoever may write it.
+    fn value(&mut self, from: Mode) -> Option<String> {
+        let writes = self.plan.programs && from >= Mode::Pw && self.asking.one_in(2);
+        writes.then(|| format!("{:064x}", self.number()))
+    }
+
     fn convert(&mut self, id: u64, connection: u64, number: u64) {
         let to = self.random.pick(&Mode::ALL);
         let wait_ms = self.random.pick(&[None, Some(0), Some(300)]);
@@ -89,7 +126,8 @@ impl World {
         // What the new mode does not allow is given up before asking.
         self.check.storage.weaken(number, both(from, to));
         self.trace.note(self.time, || format!("n{id} client {connection} converts {resource} from {from} to {to}"));
-        let request = Request::Convert { resource, mode: to, wait_ms, sticky: false, session: None, value: None };
+        let value = if from.is_down_conversion_to(to) { self.value(from) } else { None };
+        let request = Request::Convert { resource, mode: to, wait_ms, sticky: false, session: None, value };
         self.call(id, connection, request);
     }
 
@@ -97,9 +135,10 @@ impl World {
         self.check.storage.gone(number);
         let Some(client) = self.host(id).clients.get_mut(&connection) else { return };
         client.does = Does::Returning;
-        let resource = client.resource.clone();
+        let (resource, mode) = (client.resource.clone(), client.mode);
+        let value = self.value(mode);
         self.trace.note(self.time, || format!("n{id} client {connection} gives {resource} back"));
-        self.call(id, connection, Request::Unlock { resource, sticky: false, session: None, value: None });
+        self.call(id, connection, Request::Unlock { resource, sticky: false, session: None, value });
     }
 
     pub(crate) fn hang_up(&mut self, id: u64, connection: u64) {
@@ -118,9 +157,20 @@ impl World {
     }
 
     pub(crate) fn answered(&mut self, id: u64, connection: u64, answer: Answer) {
+        if self.host(id).programs.contains_key(&connection) {
+            return self.program_answered(id, connection, answer);
+        }
         let Some(client) = self.host(id).clients.get(&connection).cloned() else { return };
         self.trace.note(self.time, || format!("n{id} client {connection} is told {:?}", answer.outcome));
+        // Whether there was something to withdraw shows in the answer to that.
+        if answer.id != 1 {
+            return;
+        }
         let Client { resource, mode, sticky, does } = client;
+        if let Outcome::Ok(Value::Granted { generation, value }) = &answer.outcome {
+            let verdict = self.check.values.l4_told(*generation, &resource, value.as_ref());
+            self.check.that(verdict);
+        }
         match (does, answer.outcome) {
             (Does::Asking, Outcome::Ok(Value::Granted { generation, .. })) if sticky => {
                 self.domain_runs(id, resource, mode, generation);
@@ -157,6 +207,9 @@ impl World {
                 self.counts.one(if left { "leaves" } else { "leaves refused" });
                 self.host(id).leaving = left;
                 self.hang_up_soon(id, connection);
+            }
+            (Does::Asking, Outcome::Error(failure)) if failure.kind == ErrorKind::Cancelled && !sticky => {
+                self.does(id, connection, Does::Cancelled);
             }
             (Does::Asking, Outcome::Error(_)) | (Does::Returning, _) => self.hang_up_soon(id, connection),
             (does, outcome) => {

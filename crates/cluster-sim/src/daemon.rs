@@ -3,11 +3,10 @@
 
 use cluster_join::engine::{Action, Engine, Event, LogLength};
 
-use crate::check::{Consensus, Fencing, Membership};
-use nines_proto::ctl::FenceEnd;
+use crate::check::{Consensus, Membership, Truth};
 
 use crate::clock::{MS, SECOND};
-use crate::host::{Daemon, Does};
+use crate::host::{Daemon, Does, Host};
 use crate::world::{Happening, World};
 
 /// How long clients without a daemon may go on, as clvm-lock does.
@@ -17,6 +16,7 @@ impl World {
     /// init starts the daemon.
     pub(crate) fn start(&mut self, id: u64, boot: u64) {
         let (time, run, seed) = (self.time, self.number(), self.random.any());
+        let two_links = self.plan.two_links;
         let host = self.host(id);
         if !host.on || host.boot != boot || host.daemon.is_some() {
             return;
@@ -46,6 +46,13 @@ impl World {
         };
         // Short logs, so that snapshots are made, sent and found again.
         engine.set_log_length(LogLength { most: (40, 1 << 20), tail: (10, 1 << 20) });
+        if !host.leftovers.is_empty() {
+            engine.set_leftovers(host.leftovers.clone());
+        }
+        if two_links {
+            let both = |node: u64| vec![format!("10.0.1.{node}:5405"), format!("10.0.2.{node}:5405")];
+            engine.set_addresses((1..=16).map(|node| (node, both(node))).collect());
+        }
         let verdict = Consensus::c2_nothing_forgotten(id, &engine.probe(), &host.disk);
         let (applied, term) = (engine.probe().applied, engine.probe().term);
         host.daemon = Some(Daemon {
@@ -106,6 +113,7 @@ impl World {
     pub(crate) fn lose_daemon(&mut self, id: u64) {
         self.end_daemon(id, 50 * MS);
         let mut until = self.time;
+        self.host(id).programs.clear();
         for client in std::mem::take(&mut self.host(id).clients).into_values() {
             if let Does::Holding(number) | Does::Converting(number, _) = client.does {
                 let after = self.random.between(0, ORPHANS);
@@ -129,6 +137,7 @@ impl World {
         let host = self.host(id);
         host.on = false;
         host.watchdog = None;
+        host.programs.clear();
         let mut numbers = std::mem::take(&mut host.orphans);
         host.orphans_until = 0;
         numbers.extend(std::mem::take(&mut host.domains).into_values().filter_map(|domain| domain.number));
@@ -143,14 +152,35 @@ impl World {
     }
 
     pub(crate) fn boot(&mut self, id: u64) {
-        let host = self.host(id);
-        if host.on {
+        if self.host(id).on || self.dark.contains(&id) {
             return;
         }
+        let unclean = self.plan.leftovers && self.asking.one_in(3);
+        let host = self.host(id);
         (host.on, host.boot) = (true, host.boot + 1);
         let boot = host.boot;
+        host.leftovers.clear();
+        if unclean {
+            host.leftovers.push("domain web1".into());
+            self.counts.one("boots with leftovers");
+            let after = self.asking.between(SECOND, 6 * SECOND);
+            self.after(after, Happening::Cleaned { host: id, boot });
+        }
         self.trace.note(self.time, || format!("n{id} boots ({boot})"));
         self.after(100 * MS, Happening::Start { host: id, boot });
+    }
+
+    /// Nothing of a former boot is left.
+    pub(crate) fn cleaned(&mut self, id: u64, boot: u64) {
+        let host = self.host(id);
+        if host.boot != boot || !host.on {
+            return;
+        }
+        host.leftovers.clear();
+        if let Some(daemon) = host.daemon.as_mut() {
+            daemon.engine.set_leftovers(Vec::new());
+            self.disconnect_all(id, 20 * MS);
+        }
     }
 
     fn end_daemon(&mut self, id: u64, notice: u64) {
@@ -342,28 +372,14 @@ impl World {
         let verdict = check.membership.m7_removed_stays_out(engine.state());
         check.that(verdict);
         let changed = changes != check.membership.changes();
-        let verdict = check.membership.m3_one_incarnation(engine.state());
-        check.that(verdict);
         let alive = |node: u64, boot: u64| hosts.iter().any(|host| host.id == node && host.on && host.boot == boot);
-        let counts = &mut self.counts;
-        let ended = |end: &FenceEnd| {
-            counts.one(match end {
-                FenceEnd::Agent { .. } => "fenced by agents",
-                FenceEnd::Watchdog => "fenced by watchdogs",
-                FenceEnd::Acknowledged { .. } => "fenced by acknowledgement",
-                FenceEnd::Returned => "fenced by their return",
-                FenceEnd::Void => "fencings void",
-            });
+        let unclean = |host: &&Host| !host.leftovers.is_empty();
+        let clean = |node: u64, boot: &str| {
+            hosts.iter().filter(unclean).all(|host| host.id != node || format!("boot{}", host.boot) != boot)
         };
-        let verdict = check.fencing.f1_confirmed_is_dead(engine.state(), alive, ended);
-        check.that(verdict);
-        check.that(Fencing::m4_fenced_has_nothing(engine.state()));
-        let verdict = check.fencing.f3_fenced_boot_stays_out(engine.state());
-        check.that(verdict);
-        if self.conf.watchdog.is_some() {
-            check.that(Fencing::f8_holders_are_armed(engine.state()));
-        }
-        let verdict = check.storage.l1_granted_go_together(engine.state());
+        let truth = Truth { alive: &alive, clean: &clean, watchdogs: self.conf.watchdog.is_some() };
+        let others = hosts.iter().filter_map(|host| Some(&host.daemon.as_ref()?.engine));
+        let verdict = check.follow(engine, others, &truth, &mut self.counts);
         check.that(verdict);
         if changed {
             self.hosts_follow();

@@ -13,6 +13,7 @@ impl World {
         let after = self.random.between(10 * MS, 50 * MS);
         self.after(after, Happening::Pulse);
         self.network_fault();
+        self.link_fault();
         let id = self.random.between(1, self.hosts.len() as u64);
         self.host_fault(id);
         if self.random.one_in(20) {
@@ -22,6 +23,11 @@ impl World {
         for id in self.ids() {
             if self.random.one_in(2) {
                 self.client_acts(id);
+            }
+        }
+        if self.plan.programs {
+            for id in self.ids() {
+                self.program_acts(id);
             }
         }
     }
@@ -34,9 +40,9 @@ impl World {
                 if partial && self.random.one_in(2) {
                     continue;
                 }
-                self.cut.insert((alone, other));
+                self.cut.extend(self.ways(alone, other));
                 if !one_way {
-                    self.cut.insert((other, alone));
+                    self.cut.extend(self.ways(other, alone));
                 }
             }
             self.counts.one("partitions");
@@ -49,8 +55,8 @@ impl World {
         }
         if self.faults.sessions && !self.links.is_empty() && self.random.one_in(40) {
             let at = self.random.index(self.links.len());
-            if let Some((from, to)) = self.links.keys().nth(at).copied() {
-                self.disconnect(from, to, 20 * MS);
+            if let Some(way) = self.links.keys().nth(at).copied() {
+                self.disconnect_way(way, 20 * MS);
             }
         }
     }

@@ -107,13 +107,37 @@ impl World {
             let connection = self.connect(id, client);
             self.call(id, connection, Request::Unlock { resource, sticky: true, session: None, value: None });
         }
+        self.cancelled_end();
+        let ended = self.programs_end();
         let waiting = self.hosts.iter().any(|host| !host.clients.is_empty() || !host.domains.is_empty());
         let wanted = self.wanted();
         let free = self
             .engines()
             .filter(|(id, _)| wanted.contains(id))
             .all(|(_, engine)| engine.state().locks.list().next().is_none());
-        !waiting && free && self.agree()
+        !waiting && ended && free && self.agree()
+    }
+
+    /// Clients that withdrew what they asked for go when it is as if they had never asked.
+    fn cancelled_end(&mut self) {
+        let Some((_, engine)) = self.newest() else { return };
+        let owners: Vec<_> = engine
+            .state()
+            .locks
+            .list()
+            .flat_map(|(_, granted, waiting)| granted.into_iter().chain(waiting))
+            .filter_map(|holder| Some((holder.owner.node, holder.owner.connection?)))
+            .collect();
+        for id in self.ids() {
+            let clients = self.host(id).clients.iter();
+            let over: Vec<u64> = clients
+                .filter(|(connection, client)| client.does == Does::Cancelled && !owners.contains(&(id, **connection)))
+                .map(|(connection, _)| *connection)
+                .collect();
+            for connection in over {
+                self.hang_up(id, connection);
+            }
+        }
     }
 
     /// The daemon that has applied the most.
@@ -150,6 +174,7 @@ impl World {
     fn what_waits(&self) -> String {
         let mut what = Vec::new();
         for host in &self.hosts {
+            what.extend(host.programs.iter().map(|it| format!("n{} program {it:?}", host.id)));
             what.extend(host.clients.iter().map(|(connection, client)| {
                 format!("n{} client {connection} is {:?} {}", host.id, client.does, client.resource)
             }));

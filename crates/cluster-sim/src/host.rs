@@ -8,6 +8,7 @@ use nines_proto::ctl::Mode;
 
 use crate::clock::Clock;
 use crate::disk::Disk;
+use crate::programs::Program;
 
 #[derive(Debug)]
 pub struct Host {
@@ -20,6 +21,10 @@ pub struct Host {
     pub daemon: Option<Daemon>,
     /// By connection.
     pub clients: BTreeMap<u64, Client>,
+    /// By connection as well.
+    pub programs: BTreeMap<u64, Program>,
+    /// The revision up to which its programs have watched.
+    pub watched: u64,
     pub next_connection: u64,
     /// What runs under a sticky lock, by resource.
     pub domains: BTreeMap<String, Domain>,
@@ -27,6 +32,8 @@ pub struct Host {
     pub orphans: Vec<u64>,
     pub orphans_until: u64,
     pub watchdog: Option<Watchdog>,
+    /// What it has of its former boot that only a member may have.
+    pub leftovers: Vec<String>,
     /// Its cluster.conf.
     pub file: String,
     /// The configuration its state had last.
@@ -84,6 +91,8 @@ pub struct Client {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Does {
     Asking,
+    /// Has withdrawn what it asked for, and stays.
+    Cancelled,
     /// Its number at the storage.
     Holding(u64),
     /// Asked for another mode.

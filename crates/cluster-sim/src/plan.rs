@@ -115,6 +115,12 @@ pub struct Plan {
     pub length_ms: u64,
     /// People change the configuration, and have nodes leave.
     pub reconfigures: bool,
+    /// Programs use keys and value blocks, and withdraw what they asked for.
+    pub programs: bool,
+    /// There are two networks.
+    pub two_links: bool,
+    /// Hosts boot with something left over from before.
+    pub leftovers: bool,
 }
 
 impl Plan {
@@ -131,6 +137,9 @@ impl Plan {
             (plan.reconfigures, plan.faults.rot) = (true, false);
         }
         plan.conf.text = conffile::text(&plan.conf);
+        plan.programs = random.one_in(2);
+        plan.two_links = random.one_in(3);
+        plan.leftovers = random.one_in(3);
         plan
     }
 
@@ -156,13 +165,32 @@ impl Plan {
             }
         }
         conf.text = conffile::text(&conf);
-        Self { seed, conf, faults, length_ms, reconfigures: false }
+        Self { seed, conf, faults, length_ms, reconfigures: false, programs: false, two_links: false, leftovers: false }
     }
 
     /// A history of `nodes` nodes with these faults.
     #[must_use]
     pub fn with(seed: u64, nodes: u64, faults: Faults) -> Self {
-        Self { seed, conf: Self::conf(nodes), faults, length_ms: 10_000, reconfigures: false }
+        Self {
+            seed,
+            conf: Self::conf(nodes),
+            faults,
+            length_ms: 10_000,
+            reconfigures: false,
+            programs: false,
+            two_links: false,
+            leftovers: false,
+        }
+    }
+
+    /// A pair of which one goes on alone when the other is fenced, and nothing else.
+    #[must_use]
+    pub fn pair(seed: u64) -> Self {
+        let mut plan = Self::with(seed, 2, Faults::NONE);
+        plan.conf.two_node = true;
+        plan.conf.nodes.iter_mut().for_each(|node| node.methods = vec![Self::power()]);
+        plan.conf.text = conffile::text(&plan.conf);
+        plan
     }
 
     fn power() -> Method {

@@ -1,10 +1,12 @@
 //! Fence devices and watchdogs: what takes a host down that may no longer act.
 
+use std::time::Duration;
+
 use cluster_join::engine::{Event, Watchdog as Order};
 use cluster_join::log::Forced;
 use fence::{Action, End, Job};
 
-use crate::check::must;
+use crate::check::{Fencing, must};
 use crate::clock::{MS, SECOND};
 use crate::host::Watchdog;
 use crate::world::{Happening, World};
@@ -28,6 +30,16 @@ impl World {
         let host = self.host(id);
         let (clock, Some(daemon)) = (host.clock, &host.daemon) else { return };
         let (run, started) = (daemon.run, daemon.started);
+        if let Order::Arm { until_ms } | Order::Pet { until_ms } = order
+            && daemon.engine.conf_state().voters != [id]
+        {
+            let grace = self.conf.watchdog.as_ref().map_or(Duration::ZERO, |watchdog| watchdog.quorum_grace);
+            let lease = self.conf.token + grace + Duration::from_millis(2);
+            let lease = u64::try_from(lease.as_micros()).unwrap_or(u64::MAX);
+            let until = clock.when(started, until_ms);
+            let verdict = self.check.fencing.f8_lease_from_its_proof(id, until, lease + lease / 500);
+            self.check.that(verdict);
+        }
         match order {
             Order::Arm { until_ms } => {
                 self.counts.one("watchdogs armed");
@@ -43,7 +55,11 @@ impl World {
                 watchdog.until = clock.when(started, until_ms);
                 self.fed(id);
             }
-            Order::Disarm => self.host(id).watchdog = None,
+            Order::Disarm => {
+                self.counts.one("watchdogs closed");
+                self.check.that(Fencing::f8_closed_by_the_log(id, &self.check.replay.state));
+                self.host(id).watchdog = None;
+            }
         }
     }
 

@@ -102,6 +102,9 @@ impl World {
         for connection in self.host(id).clients.keys().copied().collect::<Vec<_>>() {
             self.hang_up(id, connection);
         }
+        for connection in self.host(id).programs.keys().copied().collect::<Vec<_>>() {
+            self.program_ends(id, connection);
+        }
         if force {
             for domain in std::mem::take(&mut self.host(id).domains).into_values() {
                 domain.number.and_then(|number| self.check.storage.gone(number));

@@ -16,6 +16,7 @@ use crate::clock::{Clock, MS};
 use crate::count::Counts;
 use crate::disk::Disk;
 use crate::host::Host;
+use crate::net::Way;
 use crate::plan::{Faults, Plan};
 use crate::random::Random;
 use crate::trace::Trace;
@@ -23,22 +24,18 @@ use crate::trace::Trace;
 /// Something that is going to happen.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Happening {
-    /// Bytes of a session arrive.
+    /// Bytes of a session arrive; those with the same number, other than 0, are the same.
     Packet {
-        from: u64,
-        to: u64,
+        way: Way,
         link: u64,
+        number: u64,
         bytes: Vec<u8>,
     },
     /// A node tries to open a session.
-    Dial {
-        from: u64,
-        to: u64,
-    },
+    Dial(Way),
     /// A node notices that a session ended.
     Down {
-        from: u64,
-        to: u64,
+        way: Way,
         link: u64,
     },
     /// A daemon's timer.
@@ -125,6 +122,11 @@ pub(crate) enum Happening {
         version: u32,
         text: Option<String>,
     },
+    /// What a host had left over from before is gone.
+    Cleaned {
+        host: u64,
+        boot: u64,
+    },
     /// Somebody readies a host that was added.
     Prepare {
         host: u64,
@@ -160,15 +162,20 @@ pub struct World {
     pub(crate) random: Random,
     /// For what people do about the configuration.
     pub(crate) steering: Random,
+    /// For what programs do.
+    pub(crate) asking: Random,
     /// Microseconds of true time.
     pub(crate) time: u64,
     numbers: u64,
     queue: BinaryHeap<Reverse<Due>>,
     pub(crate) hosts: Vec<Host>,
-    /// The session from the first to the second of each pair.
-    pub(crate) links: BTreeMap<(u64, u64), u64>,
-    pub(crate) dialling: BTreeSet<(u64, u64)>,
-    pub(crate) cut: BTreeSet<(u64, u64)>,
+    pub(crate) links: BTreeMap<Way, u64>,
+    pub(crate) dialling: BTreeSet<Way>,
+    pub(crate) cut: BTreeSet<Way>,
+    /// Numbers of what arrived over one of two networks.
+    pub(crate) arrived: BTreeSet<u64>,
+    /// Hosts that nobody switches on.
+    pub(crate) dark: BTreeSet<u64>,
     pub(crate) conf: Conf,
     /// Faults are over, and nobody asks for anything new.
     pub(crate) healing: bool,
@@ -180,6 +187,14 @@ pub struct World {
 impl World {
     #[must_use]
     pub fn new(plan: Plan, traced: bool) -> Self {
+        let mut world = Self::quiet(plan, traced);
+        world.after(100 * MS, Happening::Pulse);
+        world
+    }
+
+    /// Hosts that start, and to which nothing happens by itself.
+    #[must_use]
+    pub fn quiet(plan: Plan, traced: bool) -> Self {
         let mut random = Random::new(plan.seed);
         let (conf, faults) = (plan.conf.clone(), plan.faults);
         let plan_seed = plan.seed;
@@ -195,6 +210,9 @@ impl World {
                 disk: Disk::new(identity),
                 daemon: None,
                 clients: BTreeMap::new(),
+                programs: BTreeMap::new(),
+                watched: 0,
+                leftovers: Vec::new(),
                 next_connection: 1,
                 domains: BTreeMap::new(),
                 orphans: Vec::new(),
@@ -212,6 +230,7 @@ impl World {
             faults,
             random,
             steering: Random::new(!plan_seed),
+            asking: Random::new(plan_seed ^ 0x6b65_7973),
             time: MS,
             numbers: 0,
             queue: BinaryHeap::new(),
@@ -219,6 +238,8 @@ impl World {
             links: BTreeMap::new(),
             dialling: BTreeSet::new(),
             cut: BTreeSet::new(),
+            arrived: BTreeSet::new(),
+            dark: BTreeSet::new(),
             conf,
             healing: false,
             check: Check::default(),
@@ -229,7 +250,6 @@ impl World {
             let after = world.random.below(200 * MS);
             world.after(after, Happening::Start { host, boot: 1 });
         }
-        world.after(100 * MS, Happening::Pulse);
         world
     }
 
@@ -270,9 +290,9 @@ impl World {
 
     fn happen(&mut self, what: Happening) {
         match what {
-            Happening::Packet { from, to, link, bytes } => self.arrive(from, to, link, bytes),
-            Happening::Dial { from, to } => self.dial(from, to),
-            Happening::Down { from, to, link } => self.step(to, Event::PeerDown { link, node: from }),
+            Happening::Packet { way, link, number, bytes } => self.arrive(way, link, number, bytes),
+            Happening::Dial(way) => self.dial(way),
+            Happening::Down { way, link } => self.step(way.to, Event::PeerDown { link, node: way.from }),
             Happening::Timer { host, run } => self.timer(host, run),
             Happening::Resume { host, run } => self.resume(host, run),
             Happening::Written { host, run } => self.written(host, run),
@@ -293,6 +313,7 @@ impl World {
             Happening::Ended { host, run } => self.ended(host, run),
             Happening::Stored { host, run, version, text } => self.stored(host, run, version, text),
             Happening::Prepare { host } => self.prepare(host),
+            Happening::Cleaned { host, boot } => self.cleaned(host, boot),
             Happening::Pulse => self.pulse(),
         }
     }

@@ -3,7 +3,6 @@
 //! A socket is made deaf, gets its filter, and only then hears: no frame the filter refuses is
 //! ever in its queue. [`link`] tells what the interface is like and when that changes.
 
-use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::time::Duration;
@@ -74,8 +73,6 @@ pub struct Statistics {
 pub struct PacketSocket {
     socket: Socket,
     ethertype: u16,
-    /// Its buffers are larger than the system's limit.
-    forced: Cell<bool>,
 }
 
 impl PacketSocket {
@@ -94,7 +91,7 @@ impl PacketSocket {
             Err(error) if error.raw_os_error() == Some(libc::ENOPROTOOPT) => {}
             other => other?,
         }
-        Ok(Self { socket, ethertype, forced: Cell::new(false) })
+        Ok(Self { socket, ethertype })
     }
 
     /// Hears frames of the EtherType on the interface with this index, and sends there. May be
@@ -121,8 +118,7 @@ impl PacketSocket {
     }
 
     /// Sizes both buffers to `bytes` of the kernel's accounting, beyond the system's limit when
-    /// the process may (CAP_NET_ADMIN), up to the limit otherwise. Where it may no longer, buffers
-    /// stay as they are: up to the limit would be less.
+    /// the process may (CAP_NET_ADMIN), up to the limit otherwise.
     ///
     /// # Errors
     /// The kernel refuses both ways.
@@ -132,15 +128,9 @@ impl PacketSocket {
         for (force, plain) in [(libc::SO_RCVBUFFORCE, libc::SO_RCVBUF), (libc::SO_SNDBUFFORCE, libc::SO_SNDBUF)] {
             match set_option(&self.socket, libc::SOL_SOCKET, force, half) {
                 Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
-                    if self.forced.get() {
-                        return Ok(());
-                    }
                     set_option(&self.socket, libc::SOL_SOCKET, plain, half)?;
                 }
-                other => {
-                    other?;
-                    self.forced.set(true);
-                }
+                other => other?,
             }
         }
         Ok(())

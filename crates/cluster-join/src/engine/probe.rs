@@ -1,7 +1,7 @@
 //! What an observer of the consensus may look at; nothing here is needed to take part.
 
 use raft::StateRole;
-use raft::eraftpb::ConfState;
+use raft::eraftpb::{ConfState, Entry};
 
 use super::Engine;
 
@@ -37,6 +37,15 @@ impl Engine {
     #[must_use]
     pub fn term_at(&self, index: u64) -> Option<u64> {
         self.raw.raft.raft_log.term(index).ok()
+    }
+
+    /// The entries from `first` to `last`, if they are all still in the log.
+    #[must_use]
+    pub fn entries(&self, first: u64, last: u64) -> Option<&[Entry]> {
+        let kept = self.raw.store().entries();
+        let at = usize::try_from(first.checked_sub(kept.first()?.index)?).ok()?;
+        let count = usize::try_from((last + 1).checked_sub(first)?).ok()?;
+        kept.get(at..at + count)
     }
 
     /// Who votes and who follows, as of the last entry applied.

@@ -8,6 +8,7 @@ use raft::ProgressState;
 use raft::eraftpb::{ConfChangeSingle, ConfChangeType, ConfChangeV2, ConfState, Entry};
 
 use super::{Engine, Now};
+use crate::peer::Hello;
 use crate::state::Command;
 
 /// How far a learner may be behind and still count as one that has caught up.
@@ -89,6 +90,14 @@ impl Engine {
         self.state.members.get(&node).is_some_and(|member| member.present)
     }
 
+    /// Whether the run that is heard is the one the log has as a member.
+    fn let_in(&self, node: u64) -> bool {
+        let run = |hello: &Hello| (hello.incarnation, hello.store.clone());
+        let heard = self.peers.hello(node).map(run);
+        let member = self.state.members.get(&node).filter(|member| member.present);
+        member.is_some_and(|member| heard == Some((member.incarnation, member.store.clone())))
+    }
+
     /// Whether it is a member that has what is committed.
     pub(super) fn caught_up(&self, node: u64) -> bool {
         self.present_member(node) && self.follows(node)
@@ -107,8 +116,9 @@ impl Engine {
         let mut changes: Changes = Vec::new();
         let mut voters = self.voters();
         let here = |node: u64| node == self.me() || self.peers.present(now, node, self.token_ms);
-        // One that is behind may have nothing at all, and then has no vote before a leader brings it up to date.
-        let holds = |node: u64| node == self.me() || here(node) && self.follows(node);
+        // One that is behind may have nothing at all, and then has no vote before a leader brings it up to
+        // date and lets it in.
+        let holds = |node: u64| node == self.me() || here(node) && self.follows(node) && self.let_in(node);
         let majority = |voters: &[u64]| voters.iter().filter(|node| holds(**node)).count() > voters.len() / 2;
         let given_up = GIVEN_UP * self.token_ms / 1000 + 10;
         let lost = |node: u64| {

@@ -31,6 +31,12 @@ impl Consensus {
         (self.terms.len() as u64).saturating_sub(1)
     }
 
+    /// Whether the entry of that index is known to be of that term.
+    #[must_use]
+    pub fn has(&self, index: u64, term: u64) -> bool {
+        term > 0 && self.terms.get(usize::try_from(index).unwrap_or(usize::MAX)) == Some(&term)
+    }
+
     /// C1, election safety: a term has one leader.
     ///
     /// # Errors

@@ -3,10 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cluster_join::log::Forced;
-use cluster_join::state::State;
+use cluster_join::state::fence::News;
+use cluster_join::state::{Command, Effect, State};
 use nines_proto::ctl::FenceEnd;
 
+use super::replay::{Lock, Step};
 use super::{Verdict, must};
+use crate::count::Counts;
 
 /// Which runs there were, in truth.
 #[derive(Debug, Default)]
@@ -19,6 +22,16 @@ pub struct Fencing {
     fenced: BTreeSet<(u64, String)>,
     /// Which node of a pair went on alone, by how many times that had happened.
     alone: BTreeMap<u64, u64>,
+    let_in: BTreeMap<u64, LetIn>,
+    /// When a proof of membership was last sent to each node.
+    proofs: BTreeMap<u64, u64>,
+}
+
+/// A node's boot that was let in last, and whether a person has said that the next one is to be.
+#[derive(Debug, Default)]
+struct LetIn {
+    boot: String,
+    waived: bool,
 }
 
 impl Fencing {
@@ -42,15 +55,21 @@ impl Fencing {
     pub fn f1_confirmed_is_dead(
         &mut self,
         state: &State,
-        alive: impl Fn(u64, u64) -> bool,
-        mut ended: impl FnMut(&FenceEnd),
+        alive: &dyn Fn(u64, u64) -> bool,
+        counts: &mut Counts,
     ) -> Verdict {
         for operation in state.fencing.history().rev() {
             if self.seen.insert(operation.number, true).is_some() {
                 break;
             }
             let Some(end) = &operation.end else { continue };
-            ended(end);
+            counts.one(match end {
+                FenceEnd::Agent { .. } => "fenced by agents",
+                FenceEnd::Watchdog => "fenced by watchdogs",
+                FenceEnd::Acknowledged { .. } => "fenced by acknowledgement",
+                FenceEnd::Returned => "fenced by their return",
+                FenceEnd::Void => "fencings void",
+            });
             let confirmed = matches!(
                 end,
                 FenceEnd::Agent { .. } | FenceEnd::Watchdog | FenceEnd::Acknowledged { .. } | FenceEnd::Returned
@@ -114,17 +133,89 @@ impl Fencing {
         Ok(())
     }
 
-    /// F8: where there are watchdogs, whoever holds a lock is known to have its own armed.
+    /// F8: where there are watchdogs, whoever has a lock or a key of its own is known to have its own
+    /// armed.
     ///
     /// # Errors
     /// Somebody has not.
-    pub fn f8_holders_are_armed(state: &State) -> Verdict {
-        for (resource, granted, _) in state.locks.list() {
+    pub fn f8_holders_are_armed(state: &State, locks: &[Lock]) -> Verdict {
+        let armed = |node: u64| state.members.get(&node).is_some_and(|member| member.armed);
+        for (resource, granted, _) in locks {
             for held in granted {
-                let armed = state.members.get(&held.owner.node).is_some_and(|member| member.armed);
-                must("f8_holders_are_armed", armed, || format!("{resource}: {held:?} of a node that is not armed"))?;
+                must("f8_holders_are_armed", armed(held.owner.node), || {
+                    format!("{resource}: {held:?} of a node that is not armed")
+                })?;
             }
+        }
+        for (key, entry) in state.keys.list("") {
+            must("f8_holders_are_armed", entry.owner.is_none_or(|owner| armed(owner.node)), || {
+                format!("the key {key}: {entry:?} of a node that is not armed")
+            })?;
         }
         Ok(())
     }
+
+    /// A node's ping is answered, at this moment of true time.
+    pub fn answers(&mut self, node: u64, time: u64) {
+        self.proofs.insert(node, time);
+    }
+
+    /// F8: a node that others vote with feeds its watchdog for no longer than `span` after the last
+    /// answer to it was sent, whenever that arrived.
+    ///
+    /// # Errors
+    /// It does.
+    pub fn f8_lease_from_its_proof(&self, node: u64, until: u64, span: u64) -> Verdict {
+        let proof = self.proofs.get(&node).copied().unwrap_or_default();
+        must("f8_lease_from_its_proof", until <= proof + span, || {
+            format!("node {node} feeds its watchdog until {until}, was answered at {proof}, and may for {span} more")
+        })
+    }
+
+    /// F8: a watchdog is closed when the log has it so, for nobody counts on it any more.
+    ///
+    /// # Errors
+    /// Somebody does.
+    pub fn f8_closed_by_the_log(node: u64, state: &State) -> Verdict {
+        let armed = state.members.get(&node).is_some_and(|member| member.armed);
+        must("f8_closed_by_the_log", !armed, || format!("node {node} closes its watchdog, and the log has it as armed"))
+    }
+
+    /// M3, M4: what another run than the present one asks for, or one that is fenced, does nothing.
+    ///
+    /// # Errors
+    /// It does something.
+    pub fn m3_only_this_run(step: &Step<'_>) -> Verdict {
+        let Command::Call { node, incarnation, .. } = step.command else { return Ok(()) };
+        let over = step.state.members.get(node).is_some_and(|member| {
+            member.incarnation != *incarnation || member.fenced && !step.effects.iter().any(|it| ends(it, *node))
+        });
+        must("m3_only_this_run", !over || step.effects.is_empty(), || {
+            format!("{:?} did {:?}, and the member is {:?}", step.command, step.effects, step.state.members.get(node))
+        })
+    }
+
+    /// F9: a host of a new boot that still has something of its former one is not let in, unless a
+    /// person said so. `clean` tells the truth.
+    ///
+    /// # Errors
+    /// It was let in.
+    pub fn f9_clean_when_let_in(&mut self, state: &State, clean: &dyn Fn(u64, &str) -> bool) -> Verdict {
+        for (node, member) in &state.members {
+            let known = self.let_in.entry(*node).or_default();
+            if member.present && known.boot != member.boot {
+                must("f9_clean_when_let_in", known.waived || clean(*node, &member.boot), || {
+                    format!("node {node} is let in with leftovers: {member:?}")
+                })?;
+                known.boot.clone_from(&member.boot);
+            }
+            known.waived = member.waived;
+        }
+        Ok(())
+    }
+}
+
+/// Whether this is the end of a run of `node`.
+fn ends(effect: &Effect, node: u64) -> bool {
+    matches!(effect, Effect::Fence(News::Fenced { node: of, .. }) if *of == node)
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use cluster_join::state::State;
 use nines_proto::ctl::Mode;
 
+use super::replay::Lock;
 use super::{Verdict, must};
 
 /// A lock as its holder was told it.
@@ -124,13 +125,17 @@ impl Storage {
         verdict
     }
 
-    /// L1 as the newest state has it: all locks in force go together.
+    /// The log has come to this generation.
+    pub fn granted(&mut self, generation: u64) {
+        self.granted = generation;
+    }
+
+    /// L1 as the log has it: all locks in force go together.
     ///
     /// # Errors
     /// Two do not.
-    pub fn l1_granted_go_together(&mut self, state: &State) -> Verdict {
-        self.granted = state.locks.generation();
-        for (resource, granted, _) in state.locks.list() {
+    pub fn l1_granted_go_together(locks: &[Lock]) -> Verdict {
+        for (resource, granted, _) in locks {
             for (at, one) in granted.iter().enumerate() {
                 for other in &granted[at + 1..] {
                     must("l1_granted_go_together", one.mode.compatible(other.mode), || {

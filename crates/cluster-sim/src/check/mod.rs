@@ -3,13 +3,20 @@
 
 pub mod consensus;
 pub mod fencing;
+pub mod keys;
 pub mod locks;
 pub mod membership;
+pub mod queues;
+pub mod replay;
+pub mod values;
 
 pub use consensus::Consensus;
 pub use fencing::Fencing;
+pub use keys::Keys;
 pub use locks::{Held, Storage};
 pub use membership::Membership;
+pub use replay::{Replay, Truth};
+pub use values::Values;
 
 /// A promise that was broken.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +42,9 @@ pub struct Check {
     pub fencing: Fencing,
     pub membership: Membership,
     pub storage: Storage,
+    pub replay: Replay,
+    pub values: Values,
+    pub keys: Keys,
 }
 
 impl Check {
