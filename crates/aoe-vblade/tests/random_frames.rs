@@ -102,16 +102,41 @@ fn frame() -> impl Strategy<Value = Vec<u8>> {
     )
 }
 
+/// What may happen, with the frame's bytes its own.
+#[derive(Debug, Clone)]
+enum Event {
+    Frame(Vec<u8>),
+    Other(model::Event<'static>),
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    use model::Event::{Admit, Deny, Link, Restart};
+    let other = prop_oneof![
+        1 => source().prop_map(Deny),
+        3 => source().prop_map(Admit),
+        1 => prop::sample::select(vec![0, 60, 547, 548, 1500, 9000]).prop_map(Link),
+        1 => Just(Restart),
+    ];
+    prop_oneof![20 => frame().prop_map(Event::Frame), 1 => other.prop_map(Event::Other)]
+}
+
+fn run(events: &[Event]) {
+    model::run(events.iter().map(|event| match event {
+        Event::Frame(frame) => model::Event::Frame(frame),
+        Event::Other(event) => *event,
+    }));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
     #[test]
-    fn only_valid_writes_change_the_disk_and_reads_give_it_back(frames in vec(frame(), 1..60)) {
-        model::run(frames.iter().map(Vec::as_slice));
+    fn only_valid_writes_change_the_disk_and_reads_give_it_back(events in vec(event(), 1..80)) {
+        run(&events);
     }
 
     #[test]
     fn arbitrary_bytes_change_nothing(frames in vec(vec(any::<u8>(), 0..1600), 1..8)) {
-        model::run(frames.iter().map(Vec::as_slice));
+        model::run(frames.iter().map(|frame| model::Event::Frame(frame)));
     }
 }

@@ -2,12 +2,13 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use nines_proto::aoe::Header;
 use nines_proto::aoe::ata::Registers;
 use nines_proto::aoe::config::Config;
 use nines_proto::aoe::identify::Identified;
 use nines_proto::aoe::mask::{Directive, Mask};
 use nines_proto::aoe::reserve::Reserve;
-use nines_proto::aoe::Header;
+use nines_proto::aoe::trim::{Range, Ranges};
 use nines_proto::mac::Mac;
 
 fuzz_target!(|frame: &[u8]| {
@@ -36,6 +37,9 @@ fuzz_target!(|frame: &[u8]| {
         let length = Reserve::encode(reserve.action, &macs, &mut again).expect("as long as it was");
         assert_eq!(again[..length], argument[..length]);
     }
+    let ranges: Vec<Range> = Ranges::parse(argument).iter().collect();
+    assert!(Ranges::encode(&ranges, &mut again), "fewer than there were");
+    assert!(Ranges::parse(&again).iter().take(ranges.len()).eq(ranges));
     if let Some(sector) = argument.first_chunk() {
         let _ = Identified::parse(sector);
     }

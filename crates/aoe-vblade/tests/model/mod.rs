@@ -1,35 +1,75 @@
-//! A target under any sequence of frames, beside a model that decides from the frame's bytes alone
-//! what may become of the disk. Driven by a property test and by the fuzzer.
+//! A target under any sequence of frames and of what its administrator does, beside a model that
+//! decides from the frame's bytes alone what may become of the disk. Driven by a property test and
+//! by the fuzzer.
 
 use aoe_vblade::ata::Disk;
 use aoe_vblade::target::{ANSWER, Settings, Step, Target};
-use nines_proto::aoe::{Address, Shelf, Slot};
+use nines_proto::aoe::{Address, Shelf, Slot, sectors_per_frame};
 use nines_proto::mac::Mac;
 
 pub const SECTORS: usize = 40;
-pub const MTU: usize = 1500;
 pub const OURS: Address = Address { shelf: Shelf(7), slot: Slot(3) };
+const MTU: usize = 1500;
 const TARGET: Mac = Mac([2, 0, 0, 0, 0, 1]);
 
-/// Hands the frames to a target one by one, carries out its orders, and checks every answer.
+/// What happens to a target.
+#[derive(Debug, Clone, Copy)]
+pub enum Event<'f> {
+    /// It receives these bytes.
+    Frame(&'f [u8]),
+    /// A host is to hear nothing more.
+    Deny([u8; 6]),
+    /// Or is to hear again.
+    Admit([u8; 6]),
+    /// The interface has another MTU.
+    Link(usize),
+    /// It ends, and another one takes up what it kept.
+    Restart,
+}
+
+fn target(mtu: usize) -> Target {
+    let disk = Disk { sectors: SECTORS as u64, read_only: false, trim: true, identify: Box::new([0x1d; 512]) };
+    let settings = Settings { address: OURS, mac: TARGET, mtu, buffers: 64, disk, mask: Vec::new(), wire_edits: true };
+    Target::new(settings).expect("an empty mask")
+}
+
+/// Lets the events happen one by one, carries out the target's orders, and checks every answer.
 ///
 /// # Panics
 /// The target did what it must not.
-pub fn run<'f>(frames: impl IntoIterator<Item = &'f [u8]>) {
-    let mut target = Target::new(Settings {
-        address: OURS,
-        mac: TARGET,
-        mtu: MTU,
-        buffers: 64,
-        disk: Disk { sectors: SECTORS as u64, read_only: false, trim: true, identify: Box::new([0x1d; 512]) },
-        mask: Vec::new(),
-        wire_edits: true,
-    })
-    .expect("an empty mask");
+pub fn run<'f>(events: impl IntoIterator<Item = Event<'f>>) {
+    let (mut target, mut mtu) = (target(MTU), MTU);
     let mut disk = vec![0; SECTORS * 512];
-    let mut model = Model { disk: disk.clone(), mask: Vec::new(), reserved: Vec::new() };
+    let most = usize::from(sectors_per_frame(mtu));
+    let mut model = Model { disk: disk.clone(), most, mask: Vec::new(), reserved: Vec::new(), denied: Vec::new() };
     let mut answer = vec![0xee; ANSWER];
-    for frame in frames {
+    for event in events {
+        let frame = match event {
+            Event::Frame(frame) => frame,
+            Event::Deny(mac) => {
+                target.deny(Mac(mac));
+                model.denied.push(mac);
+                continue;
+            }
+            Event::Admit(mac) => {
+                target.admit(Mac(mac));
+                model.denied.retain(|denied| *denied != mac);
+                continue;
+            }
+            Event::Link(to) => {
+                mtu = to;
+                target.set_link(TARGET, mtu);
+                model.most = usize::from(sectors_per_frame(mtu));
+                continue;
+            }
+            Event::Restart => {
+                let kept = target.kept();
+                target = self::target(mtu);
+                target.restore(&kept).expect("what a target kept");
+                assert_eq!(target.kept(), kept);
+                continue;
+            }
+        };
         answer.fill(0xee);
         let expected = model.expect(frame);
         let length = match target.take(frame, &mut answer) {
@@ -38,6 +78,7 @@ pub fn run<'f>(frames: impl IntoIterator<Item = &'f [u8]>) {
                 assert!(!matches!(expected, Expected::Data(_)), "a valid read was ignored");
                 continue;
             }
+            step if expected == Expected::Silence => panic!("a host that is to hear nothing: {step:?}"),
             Step::Answer(length) => length,
             Step::Read(extent, pending) => {
                 let from = usize::try_from(extent.offset()).expect("on the disk");
@@ -62,29 +103,22 @@ pub fn run<'f>(frames: impl IntoIterator<Item = &'f [u8]>) {
         };
         assert_eq!(disk, model.disk, "the disk differs from the model's");
         let answer = &answer[..length];
-        check_answer(frame, answer);
-        // What is kept outlives the target: the next one goes on where this one was.
-        if target.changed() {
-            let kept = target.kept();
-            target.restore(&kept).expect("what it kept itself");
-            target.saved();
-            assert_eq!(target.kept(), kept);
-        }
+        check_answer(frame, answer, mtu);
         match expected {
             Expected::Data(data) => {
                 assert_eq!((answer[15], answer[25], answer[26], answer[27]), (0, 0, 0, 0x40));
                 assert_eq!(answer[36..], data);
             }
             Expected::Changed => assert_eq!((answer[15], answer[25], answer[26], answer[27]), (0, 0, 0, 0x40)),
-            Expected::Anything => {}
+            Expected::Anything | Expected::Silence => {}
         }
         model.learn(frame, answer);
     }
 }
 
 /// What is true of every answer.
-fn check_answer(frame: &[u8], answer: &[u8]) {
-    assert!((60..=MTU + 14).contains(&answer.len()));
+fn check_answer(frame: &[u8], answer: &[u8], mtu: usize) {
+    assert!((60..=(mtu + 14).max(60)).contains(&answer.len()));
     assert_eq!(answer[..6], frame[6..12], "sent to another than asked");
     assert_eq!(answer[6..12], TARGET.0);
     assert_eq!(answer[12..14], [0x88, 0xa2]);
@@ -103,25 +137,35 @@ enum Expected {
     Data(Vec<u8>),
     /// A write or a trim that succeeds.
     Changed,
+    /// No answer and no deed.
+    Silence,
     /// No data command that succeeds.
     Anything,
 }
 
 struct Model {
     disk: Vec<u8>,
+    /// Sectors a frame carries.
+    most: usize,
+    denied: Vec<[u8; 6]>,
     mask: Vec<[u8; 6]>,
     reserved: Vec<[u8; 6]>,
 }
 
 impl Model {
     fn expect(&mut self, frame: &[u8]) -> Expected {
+        let Some(source) = frame.get(6..12).and_then(|mac| <[u8; 6]>::try_from(mac).ok()) else {
+            return Expected::Silence;
+        };
+        let admitted = self.mask.is_empty() || self.mask.contains(&source);
+        if !admitted || self.denied.contains(&source) {
+            return Expected::Silence;
+        }
         if frame.len() < 36 || frame[12..14] != [0x88, 0xa2] || frame[14] & 0xfc != 0x10 {
             return Expected::Anything;
         }
-        let source: [u8; 6] = frame[6..12].try_into().expect("six bytes");
-        let admitted = self.mask.is_empty() || self.mask.contains(&source);
         let holder = self.reserved.is_empty() || self.reserved.contains(&source);
-        if frame[16..20] != [0, 7, 3, 0] || source[0] & 1 == 1 || !admitted || !holder {
+        if frame[16..20] != [0, 7, 3, 0] || source[0] & 1 == 1 || !holder {
             return Expected::Anything;
         }
         let count = usize::from(frame[26]);
@@ -134,7 +178,7 @@ impl Model {
             _ => [frame[28], frame[29], frame[30], frame[31], frame[32], frame[33], 0, 0],
         };
         let Ok(first) = usize::try_from(u64::from_le_bytes(bytes)) else { return Expected::Anything };
-        if !(1..=2).contains(&count) || first.saturating_add(count) > SECTORS {
+        if !(1..=self.most).contains(&count) || first.saturating_add(count) > SECTORS {
             return Expected::Anything;
         }
         let range = first * 512..(first + count) * 512;
@@ -149,7 +193,7 @@ impl Model {
     }
 
     fn trimmed(&mut self, frame: &[u8], count: usize, group: bool) -> Expected {
-        if group || frame[25] != 1 || !(1..=2).contains(&count) || frame.len() < 36 + count * 512 {
+        if group || frame[25] != 1 || !(1..=self.most).contains(&count) || frame.len() < 36 + count * 512 {
             return Expected::Anything;
         }
         let mut ranges = Vec::new();
