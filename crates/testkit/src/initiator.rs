@@ -99,6 +99,19 @@ impl Initiator {
         self.ask_raw(&message(header, argument), header.tag, wait)
     }
 
+    /// As [`ask`](Self::ask), but asks again each second: frames get lost.
+    ///
+    /// # Errors
+    /// The interface's own.
+    pub fn insist(&mut self, header: &Header, argument: &[u8], seconds: u32) -> io::Result<Option<Vec<u8>>> {
+        for _ in 0..seconds {
+            if let Some(answer) = self.ask(header, argument, Duration::from_secs(1))? {
+                return Ok(Some(answer));
+            }
+        }
+        Ok(None)
+    }
+
     /// Sends any bytes as a frame and waits for the answer with this tag.
     ///
     /// # Errors

@@ -162,9 +162,8 @@ impl Load {
     pub fn find(interface: &str, plan: Plan) -> anyhow::Result<Self> {
         let who = plan.address;
         let mut initiator = Initiator::open(interface).with_context(|| interface.to_owned())?;
-        let patience = Duration::from_secs(5);
         let header = initiator.request(who, Command::Config);
-        let answer = initiator.ask(&header, &[0; 36], patience)?.with_context(|| format!("{who}: no answer"))?;
+        let answer = initiator.insist(&header, &[0; 36], 8)?.with_context(|| format!("{who}: no answer"))?;
         let (found, argument) = Header::parse(&answer)?;
         let config = Config::parse(argument)?;
         let target = Header { destination: found.source, ..initiator.request(who, Command::Ata) };
@@ -177,7 +176,7 @@ impl Load {
         };
         let mut argument = [0; 36];
         identify.encode(&mut argument)?;
-        let answer = initiator.ask(&target, &argument, patience)?;
+        let answer = initiator.insist(&target, &argument, 8)?;
         let answer = answer.with_context(|| format!("{who}: no answer to IDENTIFY"))?;
         let sector = answer.get(DATA..).and_then(|data| data.first_chunk()).context("IDENTIFY: a short answer")?;
         let sectors = Identified::parse(sector).sectors.min(plan.span.unwrap_or(u64::MAX));
