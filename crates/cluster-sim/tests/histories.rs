@@ -140,3 +140,8 @@ fn a_vote_is_not_taken_where_those_left_have_nothing_yet() {
 fn a_vote_is_not_taken_where_those_left_are_not_let_in() {
     changes_and_keeps(Plan::of(883));
 }
+
+#[test]
+fn nobody_waits_for_the_answer_of_a_daemon_that_ended_before_it_was_asked() {
+    kept_while_it_changes(14656);
+}
