@@ -145,3 +145,13 @@ fn a_vote_is_not_taken_where_those_left_are_not_let_in() {
 fn nobody_waits_for_the_answer_of_a_daemon_that_ended_before_it_was_asked() {
     kept_while_it_changes(14656);
 }
+
+#[test]
+fn a_removed_node_can_be_started_again_while_it_votes() {
+    kept_while_it_changes(18750);
+}
+
+#[test]
+fn a_node_gets_a_vote_when_it_would_use_it() {
+    kept_while_it_changes(23081);
+}

@@ -320,6 +320,11 @@ impl Engine {
 
     /// Sees to it that what is in force is on the disk, and that the log knows.
     pub(super) fn provide_configuration(&mut self, now: Now) {
+        // With a file that has not got it a node cannot be started again, and as long as it votes the
+        // others may be unable to do without it.
+        if self.membership.removed.is_some_and(|(_, until)| now.ms < until) && self.voters().contains(&self.me()) {
+            return;
+        }
         let (version, text, text_hash) = if self.membership.learned > 0 {
             (self.conf.version, self.conf.text.clone(), hash(&self.conf.text))
         } else if let Some(current) = self.state.configured.current() {
@@ -360,7 +365,6 @@ impl Engine {
                 };
                 self.membership.file = (version, text);
                 self.membership.failed = None;
-                self.membership.told = self.membership.told.max(version);
                 (true, why)
             }
             Err(why) => {
@@ -371,7 +375,11 @@ impl Engine {
         if !why.is_empty() {
             self.log(format!("configuration {version}: {why}"));
         }
+        // A node that is not let in yet says so later.
         if self.was_admitted && !self.is_leaving() && self.membership.removed.is_none() {
+            if ok {
+                self.membership.told = self.membership.told.max(version);
+            }
             self.submit(now, Op::Stored(Stored { version, ok, why }));
         }
     }

@@ -5,10 +5,9 @@
 use cluster_conf::MAX_VOTERS;
 use protobuf::Message as _;
 use raft::ProgressState;
-use raft::eraftpb::{ConfChangeSingle, ConfChangeType, ConfChangeV2, ConfState, Entry};
+use raft::eraftpb::{ConfChangeSingle, ConfChangeType, ConfChangeV2, Entry};
 
 use super::{Engine, Now};
-use crate::peer::Hello;
 use crate::state::Command;
 
 /// How far a learner may be behind and still count as one that has caught up.
@@ -39,8 +38,7 @@ impl Engine {
         if self.raw.raft.has_pending_conf() || self.state.configured.current().is_none() || self.stopping {
             return None;
         }
-        let state = self.raw.store().conf_state().clone();
-        if !state.voters_outgoing.is_empty() {
+        if !self.raw.store().conf_state().voters_outgoing.is_empty() {
             // The leader that was to end this change is gone.
             return Some(ConfChangeV2::default());
         }
@@ -58,7 +56,8 @@ impl Engine {
                 return None;
             }
         }
-        let changes = self.changes(now, &state);
+        let (changes, kept) = self.changes(now);
+        self.membership.kept = kept;
         if changes.is_empty() {
             return None;
         }
@@ -90,12 +89,14 @@ impl Engine {
         self.state.members.get(&node).is_some_and(|member| member.present)
     }
 
-    /// Whether the run that is heard is the one the log has as a member.
+    /// Whether the run that is heard is the one the log has as a member and has spoken as one: it knows
+    /// then that it was let in, and does not hold its vote back as one that was found without a log.
     fn let_in(&self, node: u64) -> bool {
-        let run = |hello: &Hello| (hello.incarnation, hello.store.clone());
-        let heard = self.peers.hello(node).map(run);
-        let member = self.state.members.get(&node).filter(|member| member.present);
-        member.is_some_and(|member| heard == Some((member.incarnation, member.store.clone())))
+        let member = self.state.members.get(&node).filter(|member| member.present && member.next_seq > 1);
+        let heard = self.peers.hello(node);
+        member
+            .zip(heard)
+            .is_some_and(|(member, hello)| (member.incarnation, &member.store) == (hello.incarnation, &hello.store))
     }
 
     /// Whether it is a member that has what is committed.
@@ -111,14 +112,19 @@ impl Engine {
         })
     }
 
-    fn changes(&mut self, now: Now, state: &ConfState) -> Changes {
+    /// What is due, and who keeps a vote that should not have one, with the reason.
+    fn changes(&self, now: Now) -> (Changes, Vec<(u64, String)>) {
+        let state = self.raw.store().conf_state();
         let mut kept = Vec::new();
         let mut changes: Changes = Vec::new();
         let mut voters = self.voters();
         let here = |node: u64| node == self.me() || self.peers.present(now, node, self.token_ms);
         // One that is behind may have nothing at all, and then has no vote before a leader brings it up to
         // date and lets it in.
-        let holds = |node: u64| node == self.me() || here(node) && self.follows(node) && self.let_in(node);
+        let holds = |node: u64| {
+            let votes = self.let_in(node) || self.conf.node(node).is_none();
+            node == self.me() || here(node) && votes && self.follows(node)
+        };
         let majority = |voters: &[u64]| voters.iter().filter(|node| holds(**node)).count() > voters.len() / 2;
         let given_up = GIVEN_UP * self.token_ms / 1000 + 10;
         let lost = |node: u64| {
@@ -127,13 +133,12 @@ impl Engine {
         };
         let may_vote = |node: u64| self.conf.node(node).is_some_and(|node| node.votes > 0) && !self.gone(node);
         let mut spare: Vec<u64> = state.learners.clone();
-        spare.retain(|node| may_vote(*node) && here(*node) && self.caught_up(*node));
+        spare.retain(|node| may_vote(*node) && here(*node) && self.caught_up(*node) && self.let_in(*node));
         spare.sort_unstable_by_key(|node| std::cmp::Reverse(*node));
         // The leader's own vote is taken by the next one.
-        for node in self.voters().into_iter().filter(|node| *node != self.me()) {
-            let known = self.conf.node(node);
-            let rest: Vec<u64> = voters.iter().copied().filter(|other| *other != node).collect();
-            let (kind, what, why) = match known {
+        for node in voters.clone().into_iter().filter(|node| *node != self.me()) {
+            let without = |voters: &[u64]| voters.iter().copied().filter(|other| *other != node).collect::<Vec<u64>>();
+            let (kind, what, why) = match self.conf.node(node) {
                 None => (ConfChangeType::RemoveNode, "removed", "it is not in the configuration any more"),
                 Some(known) if known.votes == 0 => (ConfChangeType::AddLearnerNode, "demoted", "it has votes=\"0\""),
                 // Of two, the one that stays could do nothing without the one that left.
@@ -144,13 +149,14 @@ impl Engine {
                     if let Some(other) = spare.pop() {
                         changes.push((ConfChangeType::AddLearnerNode, node, "demoted"));
                         changes.push((ConfChangeType::AddNode, other, "promoted"));
-                        voters = rest;
+                        voters = without(&voters);
                         voters.push(other);
                     }
                     continue;
                 }
                 Some(_) => continue,
             };
+            let rest = without(&voters);
             if majority(&rest) {
                 changes.push((kind, node, what));
                 voters = rest;
@@ -175,8 +181,7 @@ impl Engine {
                 changes.push((ConfChangeType::AddLearnerNode, node.id, "added"));
             }
         }
-        self.membership.kept = kept;
-        changes
+        (changes, kept)
     }
 
     /// A committed change of the voters.
