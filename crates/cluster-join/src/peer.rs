@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, bail, ensure};
 use cluster_conf::{MAX_FILE, MAX_NODES};
-use protobuf::Message as _;
+use protobuf::{CodedOutputStream, Message as _};
 use raft::eraftpb::{ConfChangeV2, ConfState, EntryType, Message, MessageType};
 use serde::{Deserialize, Serialize};
 
@@ -160,8 +160,11 @@ impl Peer {
                 bytes
             }
             Self::Raft(message) => {
-                let mut bytes = vec![RAFT];
-                message.write_to_vec(&mut bytes)?;
+                let mut bytes = Vec::with_capacity(1 + message.compute_size() as usize);
+                bytes.push(RAFT);
+                let mut stream = CodedOutputStream::vec(&mut bytes);
+                message.write_to_with_cached_sizes(&mut stream)?;
+                stream.flush()?;
                 bytes
             }
             Self::Configuration(text) => [&[CONFIGURATION], text.as_bytes()].concat(),

@@ -108,8 +108,9 @@ impl Disk {
     /// a length and a message, the hard state first.
     fn promise(&mut self, bytes: &[u8]) {
         let length = u32::from_le_bytes(bytes[4..8].try_into().unwrap_or_default()) as usize;
-        let data: Vec<u8> = bytes.chunks(SECTOR).flat_map(|sector| &sector[20..]).take(length).copied().collect();
-        let (mut rest, mut first) = (&data[..], true);
+        let mut data = Vec::with_capacity(bytes.len());
+        bytes.chunks(SECTOR).for_each(|sector| data.extend_from_slice(&sector[20..]));
+        let (mut rest, mut first) = (&data[..length], true);
         while let Some((length, behind)) = rest.split_first_chunk::<4>() {
             let (part, behind) = behind.split_at(u32::from_le_bytes(*length) as usize);
             if first {

@@ -90,13 +90,19 @@ impl Engine {
     /// What the leader has to tell the log about fencing; and from any node, what its agents did.
     pub(super) fn fence_changes(&mut self, now: Now) -> Vec<Command> {
         let mut commands = self.fence_results(now);
-        if !self.leads() || self.blocked(now).is_some() {
+        if !self.leads() {
             return commands;
         }
-        let nodes: Vec<u64> = self.conf.nodes.iter().map(|node| node.id).filter(|node| *node != self.me()).collect();
-        for node in nodes {
+        for at in 0..self.conf.nodes.len() {
+            let node = self.conf.nodes[at].id;
             let again = self.fencer.proposed.get(&node).is_none_or(|at| now.ms >= at + self.token_ms);
-            if again && let Some(command) = self.fence_change(now, node) {
+            if node != self.me()
+                && again
+                && let Some(command) = self.fence_change(now, node)
+            {
+                if self.blocked(now).is_some() {
+                    break;
+                }
                 self.fencer.proposed.insert(node, now.ms);
                 commands.push(command);
             }

@@ -456,7 +456,7 @@ impl Engine {
         match reason {
             Some(reason) => self.log(format!("not quorate: {reason}")),
             None => {
-                let (votes, expected) = (self.votes_present(now), self.voters().len());
+                let (votes, expected) = (self.votes_present(now), self.votes_expected());
                 self.log(format!("quorate: {votes} of {expected} votes"));
             }
         }
@@ -465,16 +465,21 @@ impl Engine {
     /// Votes of the nodes heard from within the token time, this one's included.
     pub(super) fn votes_present(&self, now: Now) -> usize {
         let here = |node: &u64| *node == self.me() || self.peers.present(now, *node, self.token_ms);
-        self.voters().iter().filter(|node| here(node)).count()
+        self.raw.store().conf_state().voters.iter().filter(|node| here(node)).count()
+    }
+
+    /// Votes there are.
+    pub(super) fn votes_expected(&self) -> usize {
+        self.raw.store().conf_state().voters.len()
     }
 
     pub(super) fn votes_needed(&self) -> usize {
-        self.voters().len() / 2 + 1
+        self.votes_expected() / 2 + 1
     }
 
     /// Why nothing can be granted now, and what would change that.
     pub(super) fn blocked(&self, now: Now) -> Option<String> {
-        let (votes, needed, expected) = (self.votes_present(now), self.votes_needed(), self.voters().len());
+        let (votes, needed, expected) = (self.votes_present(now), self.votes_needed(), self.votes_expected());
         if votes < needed {
             let me = self.me();
             let missing: Vec<u64> = self
@@ -540,16 +545,16 @@ impl Engine {
             let command = if self.peers.present(now, *node, self.token_ms) {
                 peer.hello
                     .as_ref()
-                    .filter(|hello| self.lets_in(hello))
-                    .filter(|hello| {
-                        let configured = &self.state.configured;
-                        !configured.lacks(*node) && configured.removed(&hello.store).is_none()
-                    })
                     .filter(|hello| {
                         record.is_none_or(|member| {
                             member.incarnation < hello.incarnation
                                 || (member.incarnation == hello.incarnation && !member.present && !member.left)
                         })
+                    })
+                    .filter(|hello| self.lets_in(hello))
+                    .filter(|hello| {
+                        let configured = &self.state.configured;
+                        !configured.lacks(*node) && configured.removed(&hello.store).is_none()
                     })
                     .map(|hello| Command::Joined {
                         node: *node,

@@ -27,7 +27,7 @@
 //! acknowledgement, and cost each of them a second wait for the disk. A disk that reads zeros
 //! where it said that it had written is not noticed in the last batch; anywhere else it is.
 
-use protobuf::Message as _;
+use protobuf::{CodedOutputStream, Message};
 use raft::eraftpb::{Entry, HardState};
 
 /// What a disk writes whole or not at all.
@@ -79,12 +79,13 @@ pub fn header() -> Vec<u8> {
 /// The messages do not encode, or make more than a batch can hold.
 pub fn encode(number: u64, hard_state: &HardState, entries: &[Entry], out: &mut Vec<u8>) -> anyhow::Result<()> {
     let mut payload = Vec::new();
-    put(&mut payload, &hard_state.write_to_bytes()?)?;
+    put(&mut payload, hard_state)?;
     for entry in entries {
-        put(&mut payload, &entry.write_to_bytes()?)?;
+        put(&mut payload, entry)?;
     }
     anyhow::ensure!(payload.len() <= MAX_BATCH, "a batch of {} bytes for the log", payload.len());
     let length = u32::try_from(payload.len())?;
+    out.reserve(payload.len().div_ceil(DATA) * SECTOR);
     for (at, data) in payload.chunks(DATA).enumerate() {
         let start = out.len();
         out.extend_from_slice(&[0; 4]);
@@ -99,10 +100,13 @@ pub fn encode(number: u64, hard_state: &HardState, entries: &[Entry], out: &mut 
     Ok(())
 }
 
-fn put(out: &mut Vec<u8>, bytes: &[u8]) -> anyhow::Result<()> {
-    out.extend_from_slice(&u32::try_from(bytes.len())?.to_le_bytes());
-    out.extend_from_slice(bytes);
-    Ok(())
+fn put(out: &mut Vec<u8>, message: &impl Message) -> anyhow::Result<()> {
+    let length = message.compute_size();
+    out.reserve(4 + length as usize);
+    out.extend_from_slice(&length.to_le_bytes());
+    let mut stream = CodedOutputStream::vec(out);
+    message.write_to_with_cached_sizes(&mut stream)?;
+    Ok(stream.flush()?)
 }
 
 /// Reads a log file. A last batch whose write was interrupted is left out (`length` says where it

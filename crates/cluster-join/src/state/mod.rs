@@ -22,7 +22,7 @@ use keys::Keys;
 
 /// One change, as the log carries it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "do", rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case")]
 pub enum Command {
     /// A node's daemon takes part, in this incarnation and this boot of its host.
     Joined { node: u64, incarnation: u64, boot: String, store: String, time: u64 },
@@ -47,7 +47,7 @@ pub enum Command {
 
 /// What a client's call does to locks and keys.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "op", rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case")]
 pub enum Op {
     Lock {
         resource: String,

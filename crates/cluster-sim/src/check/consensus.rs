@@ -6,7 +6,7 @@ use cluster_join::engine::{Engine, Probe};
 use cluster_join::state::State;
 use raft::eraftpb::{Message, MessageType};
 
-use super::{Verdict, must};
+use super::{Verdict, must, sum::checksum};
 use crate::disk::Disk;
 
 /// The state is compared at every so many entries: what differs once stays different.
@@ -19,7 +19,7 @@ pub struct Consensus {
     /// The term of each entry that some node applied, by index.
     terms: Vec<u64>,
     /// The state's checksum behind an entry, and who had it first.
-    states: BTreeMap<u64, (u32, u64)>,
+    states: BTreeMap<u64, (u64, u64)>,
     /// Who voted, last, in the last few changes of that.
     voters: VecDeque<Vec<u64>>,
 }
@@ -163,24 +163,4 @@ impl Consensus {
             format!("nodes {whose} and {node} have different states behind entry {applied}")
         })
     }
-}
-
-/// A checksum of everything that is replicated.
-#[must_use]
-pub fn checksum(state: &State) -> u32 {
-    struct Sum(crc32fast::Hasher);
-    impl std::io::Write for Sum {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.update(bytes);
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-    let mut sum = std::io::BufWriter::with_capacity(8192, Sum(crc32fast::Hasher::new()));
-    // Every value of the state has a JSON form, and a checksum has no disk to fill.
-    let written = serde_json::to_writer(&mut sum, state);
-    debug_assert!(written.is_ok(), "{written:?}");
-    sum.into_inner().map_or(0, |sum| sum.0.finalize())
 }

@@ -8,6 +8,7 @@ pub mod locks;
 pub mod membership;
 pub mod queues;
 pub mod replay;
+pub mod sum;
 pub mod values;
 
 pub use consensus::Consensus;
