@@ -54,6 +54,8 @@ pub struct Process {
     pub control: Option<PathBuf>,
     /// `--state`
     pub state: Option<PathBuf>,
+    /// `--no-sandbox`
+    pub no_sandbox: bool,
     /// `--ready-fd`
     pub ready_fd: Option<u32>,
 }
@@ -107,6 +109,7 @@ interfaces, as in eth1,eth2. SIGHUP has the table and the sizes looked at again.
   --control PATH   listen there for fencing, and for who wants to know
   --state DIR      keep the mask, the reservation, the config string and who is
                    denied over a restart
+  --no-sandbox     keep every right the process has
   --ready-fd N     write a newline to descriptor N when serving
   --help           print this
   --version        print the version
@@ -190,6 +193,7 @@ impl Given {
             ("--config", value) => self.config = Some(argument_of("--config", value, more)?.into()),
             ("--control", value) => self.process.control = Some(argument_of("--control", value, more)?.into()),
             ("--state", value) => self.process.state = Some(argument_of("--state", value, more)?.into()),
+            ("--no-sandbox", None) => self.process.no_sandbox = true,
             ("--engine", value) => {
                 self.process.engine = Some(match &*argument_of("--engine", value, more)? {
                     "io_uring" => Kind::Ring,

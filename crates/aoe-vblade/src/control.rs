@@ -32,7 +32,9 @@ struct Connection {
     stream: UnixStream,
     input: Vec<u8>,
     output: Vec<u8>,
-    /// To be closed once its output is gone.
+    /// Requests that have not been answered.
+    owed: usize,
+    /// To be closed once its requests are answered and its output is gone.
     ending: bool,
 }
 
@@ -82,7 +84,7 @@ impl Control {
             if self.connections.len() < MOST && stream.set_nonblocking(true).is_ok() {
                 self.next += 1;
                 let (input, output) = (Vec::new(), Vec::new());
-                self.connections.push(Connection { number: self.next, stream, input, output, ending: false });
+                self.connections.push(Connection { number: self.next, stream, input, output, owed: 0, ending: false });
             }
         }
         let mut heard = Vec::new();
@@ -101,6 +103,7 @@ impl Control {
         // A struct of strings and numbers always has a JSON form.
         if let Ok(mut line) = serde_json::to_vec(answer) {
             line.push(b'\n');
+            connection.owed = connection.owed.saturating_sub(1);
             connection.output.append(&mut line);
         }
         self.send();
@@ -134,9 +137,11 @@ impl Connection {
             while let Some(end) = self.input.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = self.input.drain(..=end).collect();
                 heard.push((self.number, understand(&line[..end])));
+                self.owed += 1;
             }
             if self.input.len() >= MAX_REQUEST {
                 heard.push((self.number, Err(format!("a request of over {MAX_REQUEST} bytes"))));
+                self.owed += 1;
                 self.input.clear();
                 self.ending = true;
             }
@@ -153,7 +158,7 @@ impl Connection {
             }
         }
         // Half-closed by a client that has said all and reads on: it gets its answers first.
-        if self.ending { Err(ErrorKind::ConnectionAborted.into()) } else { Ok(()) }
+        if self.ending && self.owed == 0 { Err(ErrorKind::ConnectionAborted.into()) } else { Ok(()) }
     }
 }
 
@@ -195,6 +200,24 @@ mod tests {
         assert!(format!("{:#}", Control::open(&path).unwrap_err()).ends_with("another target listens there"));
         drop(control);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_client_that_has_said_all_is_answered_all_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("target.sock");
+        let mut control = Control::open(&path).unwrap();
+        let mut client = UnixStream::connect(&path).unwrap();
+        client.write_all(b"{\"request\":\"exports\"}\n{\"request\":\"exports\"}\n").unwrap();
+        client.shutdown(std::net::Shutdown::Write).unwrap();
+        assert_eq!(said(&mut control).len(), 2);
+        control.hear();
+        control.answer(1, &Answer::Done);
+        control.answer(1, &Answer::Done);
+        assert_eq!(control.connections.len(), 0);
+        let mut text = String::new();
+        client.read_to_string(&mut text).unwrap();
+        assert_eq!(text.lines().count(), 2, "{text}");
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub mod control;
 pub mod export;
 pub mod memory;
 pub mod order;
+pub mod sandbox;
 pub mod serve;
 pub mod slots;
 pub mod stats;
@@ -32,6 +33,7 @@ use nix::sys::signal::Signal;
 use args::{Exports, HELP, Invocation, Options, USAGE, Wrong};
 use control::Control;
 use memory::Memory;
+use sandbox::Sandbox;
 use serve::{Server, Setup};
 
 /// The program: exit status 1 for everything that goes wrong, as vblade's.
@@ -69,12 +71,23 @@ fn reason(error: &io::Error) -> String {
 
 fn serve(options: Options) -> anyhow::Result<()> {
     let Options { exports, process } = options;
+    let ready = Ready::new(process.ready_fd).open().context("ready")?;
     let signals = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGUSR1];
     let signals = signal_fd(&signals).context("signalfd")?;
     let (exports, table) = match exports {
         Exports::One(export) => (vec![export], None),
         Exports::Table(path) => (args::table::read(&path)?, Some(path)),
     };
+    let mut sandbox = Sandbox::default();
+    if let Some(table) = &table {
+        sandbox = sandbox.with_table(table, exports.iter().map(|export| export.opening.path.as_path()));
+    }
+    if let Some(folder) = &process.state {
+        sandbox = sandbox.with_state(folder);
+    }
+    if let Some(socket) = &process.control {
+        sandbox = sandbox.with_control(socket);
+    }
     let setup = Setup {
         engine: process.engine,
         control: process.control.as_deref().map(Control::open).transpose()?,
@@ -98,7 +111,14 @@ fn serve(options: Options) -> anyhow::Result<()> {
     }
     let _ = stdout.flush();
     drop(stdout);
+    if process.no_sandbox {
+        server.launch()?;
+    } else {
+        sandbox.confine();
+        server.launch()?;
+        sandbox.seal();
+    }
     server.advertise();
-    Ready::new(process.ready_fd).announce().context("ready")?;
+    ready.announce().context("ready")?;
     server.run(&signals)
 }

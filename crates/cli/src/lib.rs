@@ -10,7 +10,7 @@ mod ready;
 
 pub use clean::clean;
 pub use log::{log, set_program};
-pub use ready::Ready;
+pub use ready::{Announcement, Ready};
 
 use std::io;
 use std::process::ExitCode;

@@ -24,20 +24,54 @@ impl Ready {
     /// # Errors
     /// The descriptor is not open for writing, or the notify socket refuses the message.
     pub fn announce(self) -> io::Result<()> {
-        if let Some(fd) = self.fd {
-            // /proc/self/fd reopens the same pipe without taking ownership of a raw descriptor.
-            let told = File::options()
-                .write(true)
-                .open(format!("/proc/self/fd/{fd}"))
-                .and_then(|mut pipe| pipe.write_all(b"\n"));
-            // Not a closed stdout, whatever its kind.
-            told.map_err(|error| io::Error::other(format!("--ready-fd {fd}: {error}")))?;
-        }
+        self.open()?.announce()
+    }
+
+    /// Opens what "ready" goes to, for a program that can open nothing by the time it is.
+    ///
+    /// # Errors
+    /// The descriptor is not open for writing, or there is no such socket.
+    pub fn open(self) -> io::Result<Announcement> {
+        // /proc/self/fd reopens the same pipe without taking ownership of a raw descriptor.
+        let open = |fd| File::options().write(true).open(format!("/proc/self/fd/{fd}"));
+        let pipe =
+            self.fd.map(|fd| open(fd).map_err(|error| unready(fd, &error)).map(|pipe| (fd, pipe))).transpose()?;
+        let mut socket = None;
         if let Some(path) = std::env::var_os("NOTIFY_SOCKET").map(PathBuf::from)
             && path.is_absolute()
         {
-            UnixDatagram::unbound()?.send_to(b"READY=1", path)?;
+            let unbound = UnixDatagram::unbound()?;
+            unbound.connect(path)?;
+            socket = Some(unbound);
+        }
+        Ok(Announcement { pipe, socket })
+    }
+}
+
+/// A [`Ready`] that only has to be written.
+#[derive(Debug)]
+pub struct Announcement {
+    pipe: Option<(u32, File)>,
+    socket: Option<UnixDatagram>,
+}
+
+impl Announcement {
+    /// Says "ready" once.
+    ///
+    /// # Errors
+    /// Nobody reads the pipe, or the notify socket refuses the message.
+    pub fn announce(self) -> io::Result<()> {
+        if let Some((fd, mut pipe)) = self.pipe {
+            pipe.write_all(b"\n").map_err(|error| unready(fd, &error))?;
+        }
+        if let Some(socket) = self.socket {
+            socket.send(b"READY=1")?;
         }
         Ok(())
     }
+}
+
+/// Not a closed stdout, whatever its kind.
+fn unready(fd: u32, error: &io::Error) -> io::Error {
+    io::Error::other(format!("--ready-fd {fd}: {error}"))
 }

@@ -13,6 +13,8 @@ pub mod frames;
 #[cfg(feature = "packet")]
 pub mod packet;
 pub mod proc;
+#[cfg(feature = "sandbox")]
+pub mod sandbox;
 pub mod term;
 #[cfg(feature = "watchdog")]
 pub mod watchdog;

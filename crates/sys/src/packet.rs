@@ -3,6 +3,7 @@
 //! A socket is made deaf, gets its filter, and only then hears: no frame the filter refuses is
 //! ever in its queue. [`link`] tells what the interface is like and when that changes.
 
+use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::time::Duration;
@@ -73,6 +74,8 @@ pub struct Statistics {
 pub struct PacketSocket {
     socket: Socket,
     ethertype: u16,
+    /// Its buffers are larger than the system's limit.
+    forced: Cell<bool>,
 }
 
 impl PacketSocket {
@@ -91,7 +94,7 @@ impl PacketSocket {
             Err(error) if error.raw_os_error() == Some(libc::ENOPROTOOPT) => {}
             other => other?,
         }
-        Ok(Self { socket, ethertype })
+        Ok(Self { socket, ethertype, forced: Cell::new(false) })
     }
 
     /// Hears frames of the EtherType on the interface with this index, and sends there. May be
@@ -118,7 +121,8 @@ impl PacketSocket {
     }
 
     /// Sizes both buffers to `bytes` of the kernel's accounting, beyond the system's limit when
-    /// the process may (CAP_NET_ADMIN), up to the limit otherwise.
+    /// the process may (CAP_NET_ADMIN), up to the limit otherwise. Where it may no longer, buffers
+    /// stay as they are: up to the limit would be less.
     ///
     /// # Errors
     /// The kernel refuses both ways.
@@ -128,9 +132,15 @@ impl PacketSocket {
         for (force, plain) in [(libc::SO_RCVBUFFORCE, libc::SO_RCVBUF), (libc::SO_SNDBUFFORCE, libc::SO_SNDBUF)] {
             match set_option(&self.socket, libc::SOL_SOCKET, force, half) {
                 Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
+                    if self.forced.get() {
+                        return Ok(());
+                    }
                     set_option(&self.socket, libc::SOL_SOCKET, plain, half)?;
                 }
-                other => other?,
+                other => {
+                    other?;
+                    self.forced.set(true);
+                }
             }
         }
         Ok(())

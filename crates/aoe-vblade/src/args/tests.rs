@@ -58,6 +58,7 @@ fn options_come_in_any_place_and_cluster() {
     let process = |text: &str| serving(text).process;
     assert_eq!(process("7 3 eth1 f --ready-fd 5 --write-back").ready_fd, Some(5));
     assert_eq!(process("7 3 eth1 f --ready-fd=6").ready_fd, Some(6));
+    assert!(process("--no-sandbox 7 3 eth1 f").no_sandbox && !process("7 3 eth1 f").no_sandbox);
     assert_eq!(process("--engine threads 7 3 eth1 f").engine, Some(Kind::Threads));
     assert_eq!(process("--engine=io_uring 7 3 eth1 f").engine, Some(Kind::Ring));
     assert_eq!(process("--state /s --control=/c 7 3 eth1 f").state, Some("/s".into()));

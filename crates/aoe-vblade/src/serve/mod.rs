@@ -130,6 +130,14 @@ impl Server {
         })
     }
 
+    /// Starts the threads there are to be, confined as the process is by then.
+    ///
+    /// # Errors
+    /// No threads can be had.
+    pub fn launch(&mut self) -> anyhow::Result<()> {
+        self.engine.launch().context(self.engine.kind())
+    }
+
     /// Serves until SIGTERM or SIGINT; the requests under way are finished first.
     ///
     /// # Errors
@@ -146,7 +154,8 @@ impl Server {
             if found.control {
                 self.steer();
             }
-            if found.work {
+            // Outgrown frames are made anew as soon as none is in use, which may be now.
+            if found.work || self.outgrown {
                 self.busy()?;
             }
         }
@@ -226,9 +235,8 @@ impl Server {
 
     /// Makes the frames anew, as long as the interfaces' are now. None is in use.
     fn grow(&mut self) -> anyhow::Result<()> {
-        let (kind, frames) = (self.engine.kind(), self.requests.len());
-        self.engine = engine(Some(kind), frames, self.frame_length())?;
-        self.waiting.engine(&self.engine)?;
+        // The engine stays: another might be refused by now.
+        self.engine.renew(frames(self.requests.len(), self.frame_length())?);
         self.outgrown = false;
         Ok(())
     }
@@ -260,15 +268,18 @@ impl Server {
     }
 }
 
+fn frames(count: usize, length: usize) -> anyhow::Result<Frames> {
+    // A sector more than an interface carries: a longer frame is noticed by its length.
+    Frames::new(count, ata::DATA, length + 512).context("memory for frames")
+}
+
 /// An engine for so many frames and any number of exports.
 fn engine(kind: Option<Kind>, count: usize, length: usize) -> anyhow::Result<Engine> {
-    // A sector more than an interface carries: a longer frame is noticed by its length.
-    let frames = || Frames::new(count, ata::DATA, length + 512).context("memory for frames");
     let kinds = [Kind::Ring, Kind::Threads];
     let kinds = kind.as_ref().map_or(&kinds[..], std::slice::from_ref);
     let mut refused = None;
     for kind in kinds {
-        match Engine::new(*kind, frames()?, count + EXPORTS) {
+        match Engine::new(*kind, frames(count, length)?, count + EXPORTS) {
             Ok(engine) => {
                 if let Some(refused) = refused {
                     log(format_args!("{refused}; using {kind}"));

@@ -51,11 +51,6 @@ impl Waiting {
         Ok(Self { epoll, heard: Vec::new(), control: Vec::new() })
     }
 
-    /// The engine is another; the former is gone, and so out of the set.
-    pub fn engine(&self, engine: &Engine) -> anyhow::Result<()> {
-        self.epoll.add(engine.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, ENGINE)).context("epoll")
-    }
-
     /// Waits for frames from these wires, or from none while there is no room for them.
     pub fn listen(&mut self, takes: bool, wires: &Slots<Wire>) -> anyhow::Result<()> {
         let wanted = || wires.iter().filter(|_| takes).map(|(_, wire)| wire.as_fd());

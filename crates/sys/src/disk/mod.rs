@@ -124,6 +124,30 @@ impl Engine {
         }
     }
 
+    /// Starts the threads, where there are some to start, and has them run; the first job would
+    /// otherwise. They are confined as the caller is now.
+    ///
+    /// # Errors
+    /// No threads can be had.
+    pub fn launch(&mut self) -> io::Result<()> {
+        match &mut self.backend {
+            Backend::Ring(_) => Ok(()),
+            Backend::Pool(pool) => pool.launch(),
+        }
+    }
+
+    /// Goes on with other frames, without asking the kernel for anything it might refuse by now.
+    ///
+    /// # Panics
+    /// Something is under way.
+    pub fn renew(&mut self, frames: Frames) {
+        assert_eq!(self.flying, 0, "jobs are under way");
+        if let Backend::Ring(ring) = &mut self.backend {
+            ring.register(&frames);
+        }
+        self.frames = frames;
+    }
+
     /// The frames that are not under way.
     #[must_use]
     pub fn frames(&self) -> &Frames {
@@ -144,7 +168,7 @@ impl Engine {
     /// Starts a job; [`finished`](Self::finished) tells of it under its token.
     ///
     /// # Errors
-    /// The kernel refuses the ring's work, which leaves the job undone.
+    /// The kernel refuses the ring's work, or threads, which leaves the job undone.
     ///
     /// # Panics
     /// The token is under way or too large, or the job's frame is the kernel's.
@@ -165,7 +189,7 @@ impl Engine {
         let order = Order { file: file.as_raw_fd(), token, call };
         match &mut self.backend {
             Backend::Ring(ring) => ring.start(order)?,
-            Backend::Pool(pool) => pool.start(order),
+            Backend::Pool(pool) => pool.start(order)?,
         }
         let frame = job.frame();
         if let Some(frame) = frame {

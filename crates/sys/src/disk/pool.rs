@@ -26,12 +26,16 @@ unsafe impl Send for Work {}
 struct Queue {
     waiting: VecDeque<Work>,
     done: Vec<Done>,
+    /// Threads that run.
+    running: usize,
     ending: bool,
 }
 
 struct Shared {
     queue: Mutex<Queue>,
     work: Condvar,
+    /// A thread runs now.
+    begun: Condvar,
     /// Readable while something is done and not yet taken.
     told: EventFd,
 }
@@ -46,6 +50,8 @@ impl Shared {
 pub(super) struct Pool {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
+    /// How many there will be.
+    most: usize,
 }
 
 impl fmt::Debug for Pool {
@@ -57,20 +63,37 @@ impl fmt::Debug for Pool {
 impl Pool {
     pub fn new(tokens: usize) -> io::Result<Self> {
         let told = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
-        let queue = Queue { waiting: VecDeque::with_capacity(tokens), done: Vec::with_capacity(tokens), ending: false };
-        let shared = Arc::new(Shared { queue: Mutex::new(queue), work: Condvar::new(), told });
-        let mut pool = Self { shared, threads: Vec::new() };
-        for number in 0..tokens.min(MOST) {
-            let shared = Arc::clone(&pool.shared);
-            let thread = thread::Builder::new().name(format!("disk-{number}")).spawn(move || work(&shared))?;
-            pool.threads.push(thread);
-        }
-        Ok(pool)
+        let queue = Queue {
+            waiting: VecDeque::with_capacity(tokens),
+            done: Vec::with_capacity(tokens),
+            running: 0,
+            ending: false,
+        };
+        let shared = Arc::new(Shared { queue: Mutex::new(queue), work: Condvar::new(), begun: Condvar::new(), told });
+        Ok(Self { shared, threads: Vec::new(), most: tokens.min(MOST) })
     }
 
-    pub fn start(&mut self, order: Order) {
+    pub fn launch(&mut self) -> io::Result<()> {
+        while self.threads.len() < self.most {
+            let shared = Arc::clone(&self.shared);
+            let name = format!("disk-{}", self.threads.len());
+            self.threads.push(thread::Builder::new().name(name).spawn(move || work(&shared))?);
+        }
+        // The first steps of a thread take system calls that it needs never again.
+        let mut queue = self.shared.queue();
+        while queue.running < self.threads.len() {
+            queue = self.shared.begun.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+        Ok(())
+    }
+
+    pub fn start(&mut self, order: Order) -> io::Result<()> {
+        if self.threads.is_empty() {
+            self.launch()?;
+        }
         self.shared.queue().waiting.push_back(Work(order));
         self.shared.work.notify_one();
+        Ok(())
     }
 
     pub fn finished(&mut self, done: &mut Vec<Done>) {
@@ -103,6 +126,8 @@ impl Drop for Pool {
 
 fn work(shared: &Shared) {
     let mut queue = shared.queue();
+    queue.running += 1;
+    shared.begun.notify_one();
     loop {
         let Some(Work(order)) = queue.waiting.pop_front() else {
             if queue.ending {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
+use io_uring::register::Restriction;
 use io_uring::types::{Fd, FsyncFlags};
 use io_uring::{Builder, IoUring, opcode, squeue};
 
@@ -14,6 +15,10 @@ use crate::frames::Frames;
 const MOST: usize = 4096;
 /// Rings shrink to less than this under no circumstances.
 const LEAST: usize = 8;
+
+/// From the kernel's enum of io_uring_register(2)'s operations.
+const REGISTER_BUFFERS: u8 = 0;
+const UNREGISTER_BUFFERS: u8 = 1;
 
 pub(super) struct Ring {
     ring: IoUring,
@@ -39,22 +44,40 @@ impl Ring {
             tune(&mut builder);
             builder.build(entries)
         };
-        // Linux 5.19 and 6.0: completions wait for our next call instead of interrupting us.
-        let ring = build(&|builder| {
-            builder.setup_coop_taskrun().setup_taskrun_flag().setup_single_issuer();
+        // Linux 5.19 and 6.0: completions wait for our next call instead of interrupting us. Linux
+        // 5.10: disabled until it has been told what it may be asked for.
+        let best = build(&|builder| {
+            builder.setup_r_disabled().setup_coop_taskrun().setup_taskrun_flag().setup_single_issuer();
         });
-        let ring = match ring {
-            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => build(&|_| {})?,
-            other => other?,
-        };
+        let good = or_older(best, || {
+            build(&|builder| {
+                builder.setup_r_disabled();
+            })
+        });
+        let disabled = good.is_ok();
+        let ring = or_older(good, || build(&|_| {}))?;
+        if disabled {
+            restrict(&ring)?;
+        }
+        let mut ring = Self { ring, registered: false, pending: 0 };
+        ring.register(frames);
+        Ok(ring)
+    }
+
+    /// Has the kernel look up these frames' pages once for all. Nothing is under way.
+    pub fn register(&mut self, frames: &Frames) {
+        if self.registered {
+            // If it cannot let go of the old ones it takes no new ones either.
+            let _ = self.ring.submitter().unregister_buffers();
+        }
         let (address, length) = frames.whole();
         let whole = libc::iovec { iov_base: address.cast(), iov_len: length };
         // SAFETY: the vector describes the mapping of `frames`, which the engine keeps until
-        // nothing is under way and this ring is gone.
-        let registered = unsafe { ring.submitter().register_buffers(&[whole]) };
+        // nothing is under way and this ring is gone or has other frames.
+        let registered = unsafe { self.ring.submitter().register_buffers(&[whole]) };
         // Refused without CAP_IPC_LOCK when RLIMIT_MEMLOCK is small: then pages are looked up for
         // each request.
-        Ok(Self { ring, registered: registered.is_ok(), pending: 0 })
+        self.registered = registered.is_ok();
     }
 
     pub fn start(&mut self, order: Order) -> io::Result<()> {
@@ -141,4 +164,29 @@ impl Ring {
         // SAFETY: the descriptor is the ring's own and open for as long as `self` is borrowed.
         unsafe { BorrowedFd::borrow_raw(self.ring.as_raw_fd()) }
     }
+}
+
+/// A ring as older kernels make it, where this one does not know how it was wanted.
+fn or_older(ring: io::Result<IoUring>, build: impl FnOnce() -> io::Result<IoUring>) -> io::Result<IoUring> {
+    match ring {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => build(),
+        other => other,
+    }
+}
+
+/// Has the ring do what [`Ring::entry`] asks for and nothing else: what a ring does, no filter of
+/// system calls sees.
+fn restrict(ring: &IoUring) -> io::Result<()> {
+    const WORK: [u8; 6] = [
+        opcode::Read::CODE,
+        opcode::ReadFixed::CODE,
+        opcode::Write::CODE,
+        opcode::WriteFixed::CODE,
+        opcode::Fsync::CODE,
+        opcode::Fallocate::CODE,
+    ];
+    let mut allowed = Vec::from(WORK.map(Restriction::sqe_op));
+    allowed.extend([REGISTER_BUFFERS, UNREGISTER_BUFFERS].map(Restriction::register_op));
+    ring.submitter().register_restrictions(&mut allowed)?;
+    ring.submitter().register_enable_rings()
 }
