@@ -17,7 +17,7 @@ hosts_up() {
 
 # give_programs NODE...: ours into /opt/fivenines, which stands first in the PATH of `on`.
 give_programs() {
-    tar -C "$lab_bin" -cf "$tmp/programs.tar" aoe-vblade aoe-discover aoe-interfaces aoe-stat cluster-join cluster-stat \
+    tar -C "$lab_bin" -cf "$tmp/programs.tar" aoe-vblade aoe-discover aoe-flush aoe-interfaces aoe-stat cluster-join cluster-stat \
         cluster-conf cluster-fence cluster-leave clvm-lock vg-tool xen-domctl fence_lab
     for node in "$@"; do
         "$LAB" push "$node" "$tmp/programs.tar" /run/programs.tar

@@ -1,5 +1,6 @@
-//! A file of numbered records, written one after the other and each durable before it is
-//! reported: what a guest must not lose, and what tells afterwards that it did not.
+//! A file or block device of numbered records, written one after the other and each durable before
+//! it is reported: what a guest must not lose, and what tells afterwards that it did not. On a
+//! device the records end at the first sector that is none.
 //!
 //! ```text
 //! offset  size
@@ -13,7 +14,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufReader, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -28,7 +29,7 @@ pub const SIZE: usize = 512;
 const MAGIC: &[u8; 8] = b"9RECORD\n";
 const CRC_AT: usize = SIZE - 4;
 
-/// Writes and checks files of numbered, durable records.
+/// Writes and checks files, or block devices, of numbered, durable records.
 #[derive(Debug, Parser)]
 #[command(name = "records", version, disable_help_subcommand = true)]
 pub struct Args {
@@ -90,6 +91,21 @@ impl Record {
     }
 }
 
+/// Where records are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// They are all there is.
+    File,
+    /// Anything may follow.
+    Device,
+}
+
+impl Place {
+    fn of(file: &File) -> Result<Self> {
+        Ok(if file.metadata()?.file_type().is_block_device() { Self::Device } else { Self::File })
+    }
+}
+
 /// What a check found in a file that is in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Summary {
@@ -106,7 +122,7 @@ pub struct Summary {
 ///
 /// # Errors
 /// [`No`] naming the first record that is torn, missing or out of order.
-pub fn check(file: impl Read) -> Result<Summary> {
+pub fn check(file: impl Read, place: Place) -> Result<Summary> {
     let mut file = BufReader::with_capacity(256 * SIZE, file);
     let mut summary = Summary::default();
     let mut realtime = None;
@@ -118,6 +134,9 @@ pub fn check(file: impl Read) -> Result<Summary> {
         }
         let wanted = summary.last + 1;
         let Some(record) = (length == SIZE).then(|| Record::decode(&bytes)).flatten() else {
+            if place == Place::Device {
+                break;
+            }
             // Only the last write may be unfinished: nothing may follow.
             summary.torn_tail = length as u64;
             if fill(&mut file, &mut bytes)? != 0 {
@@ -164,7 +183,8 @@ pub fn write(path: &Path, interval: Duration, mut out: impl Write) -> Result<()>
         .custom_flags(OFlag::O_DSYNC.bits())
         .open(path);
     let mut file = open.with_context(|| path.display().to_string())?;
-    let mut number = check(&file).with_context(|| path.display().to_string())?.last;
+    let place = Place::of(&file)?;
+    let mut number = check(&file, place).with_context(|| path.display().to_string())?.last;
     file.seek(SeekFrom::Start(number * SIZE as u64))?;
     loop {
         number += 1;
@@ -196,7 +216,8 @@ pub fn main(args: Args) -> Result<Exit> {
         }
         Command::Check { file, upto, json } => {
             let open = File::open(&file).with_context(|| file.display().to_string())?;
-            let summary = check(open).with_context(|| file.display().to_string())?;
+            let place = Place::of(&open)?;
+            let summary = check(open, place).with_context(|| file.display().to_string())?;
             let Summary { last, gap_ms, gap_at, torn_tail } = summary;
             if json {
                 println!(
@@ -224,7 +245,7 @@ mod tests {
     }
 
     fn reason(bytes: &[u8]) -> String {
-        let error = check(bytes).unwrap_err();
+        let error = check(bytes, Place::File).unwrap_err();
         assert!(error.downcast_ref::<No>().is_some());
         error.to_string()
     }
@@ -233,17 +254,26 @@ mod tests {
     fn a_whole_file_is_in_order() {
         let mut bytes = file(1..=3);
         bytes.extend(Record { number: 4, realtime_ms: 1560, boottime_ms: 90 }.encode());
-        assert_eq!(check(&bytes[..]).unwrap(), Summary { last: 4, gap_ms: 500, gap_at: 4, torn_tail: 0 });
-        assert_eq!(check(&b""[..]).unwrap(), Summary::default());
+        assert_eq!(check(&bytes[..], Place::File).unwrap(), Summary { last: 4, gap_ms: 500, gap_at: 4, torn_tail: 0 });
+        assert_eq!(check(&b""[..], Place::File).unwrap(), Summary::default());
     }
 
     #[test]
     fn a_torn_tail_is_no_loss() {
         let bytes = file(1..=3);
         for cut in 1..SIZE {
-            let summary = check(&bytes[..2 * SIZE + cut]).unwrap();
+            let summary = check(&bytes[..2 * SIZE + cut], Place::File).unwrap();
             assert_eq!((summary.last, summary.torn_tail), (2, cut as u64));
         }
+    }
+
+    #[test]
+    fn on_a_device_the_records_end_at_the_first_sector_that_is_none() {
+        let mut bytes = file(1..=3);
+        bytes.extend([0; 2 * SIZE]);
+        bytes.extend(file(9..=9));
+        assert_eq!(check(&bytes[..], Place::Device).unwrap().last, 3);
+        assert_eq!(reason(&bytes), "record 4 is torn and more follows");
     }
 
     #[test]
@@ -288,7 +318,7 @@ mod tests {
         bytes.truncate(2 * SIZE + 100);
         std::fs::write(&path, bytes).unwrap();
         write(&path, Duration::ZERO, Until(12)).unwrap_err();
-        let summary = check(File::open(&path).unwrap()).unwrap();
+        let summary = check(File::open(&path).unwrap(), Place::File).unwrap();
         assert!(summary.last > 3);
         assert_eq!(summary.torn_tail, 0);
     }
