@@ -16,9 +16,6 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 /// How long a frame is waited for with the cheaper of the two calls that can wait.
 pub const PATIENCE: Duration = Duration::from_millis(50);
-/// How often an answer is offered to a full interface queue before it is given up: the initiator
-/// retransmits.
-const OFFERS: usize = 3;
 /// How long a full send buffer may take to drain.
 const DRAIN: Duration = Duration::from_millis(100);
 /// Frames taken one by one before a batch is tried.
@@ -41,6 +38,8 @@ pub struct Wire {
     last: usize,
     /// Frames that came one by one since.
     singles: u32,
+    /// Frames go to the driver directly.
+    bypasses: bool,
     counters: Counters,
 }
 
@@ -74,7 +73,7 @@ impl Wire {
         let link = Link::named(name).map_err(named)?;
         let socket = PacketSocket::open(ETHERTYPE, &filter(only)).map_err(named)?;
         // Without it frames take the longer way.
-        let _ = socket.bypass_queue();
+        let bypasses = socket.bypass_queue(true).is_ok();
         let (batch, queue, counters) = (Batch::default(), Vec::with_capacity(BATCH), Counters::default());
         let wire = Self {
             name: name.to_owned(),
@@ -85,6 +84,7 @@ impl Wire {
             queue,
             last: 1,
             singles: 0,
+            bypasses,
             counters,
         };
         wire.socket.set_patience(PATIENCE).map_err(named)?;
@@ -201,26 +201,35 @@ impl Wire {
     /// Sends what is queued and gives the frames back to `free`. What the interface does not take
     /// is dropped: the initiator asks again.
     pub fn send(&mut self, frames: &Frames, free: &mut Vec<usize>) {
-        let (mut at, mut offers) = (0, 0);
+        let (mut at, mut waited) = (0, false);
         while at < self.queue.len() {
             let these = &self.queue[at..self.queue.len().min(at + BATCH)];
             let done = match these {
                 [(frame, length)] => self.socket.send(&frames.bytes(*frame)[..*length]).map(|()| 1),
                 _ => self.socket.send_batch(&mut self.batch, frames, these),
             };
-            match done {
-                Ok(taken) => {
-                    self.counters.sent += taken as u64;
-                    at += taken;
-                    offers = 0;
+            let Err(error) = done.map(|taken| {
+                self.counters.sent += taken as u64;
+                at += taken;
+            }) else {
+                continue;
+            };
+            match Errno::from_raw(error.raw_os_error().unwrap_or(0)) {
+                Errno::EINTR => {}
+                // The driver has no room: from now on frames queue before it.
+                Errno::ENOBUFS if self.bypasses && self.socket.bypass_queue(false).is_ok() => self.bypasses = false,
+                // A full send buffer drains, or the interface is stuck and all of them are late.
+                Errno::EAGAIN if !waited => {
+                    waited = true;
+                    self.wait_for_room();
                 }
-                Err(error) => {
-                    offers += 1;
-                    if offers == OFFERS || !self.worth_another(&error) {
-                        self.counters.unsent += 1;
-                        at += 1;
-                        offers = 0;
-                    }
+                Errno::EAGAIN => {
+                    self.counters.unsent += (self.queue.len() - at) as u64;
+                    break;
+                }
+                _ => {
+                    self.counters.unsent += 1;
+                    at += 1;
                 }
             }
         }
@@ -235,18 +244,11 @@ impl Wire {
         }
     }
 
-    fn worth_another(&self, error: &io::Error) -> bool {
-        match Errno::from_raw(error.raw_os_error().unwrap_or(0)) {
-            Errno::EAGAIN => {
-                let mut fds = [PollFd::new(self.socket.as_fd(), PollFlags::POLLOUT)];
-                let drain = PollTimeout::try_from(DRAIN).unwrap_or(PollTimeout::ZERO);
-                // Ready, late or interrupted: the next offer finds out.
-                let _ = poll(&mut fds, drain);
-                true
-            }
-            Errno::ENOBUFS | Errno::EINTR => true,
-            _ => false,
-        }
+    fn wait_for_room(&self) {
+        let mut fds = [PollFd::new(self.socket.as_fd(), PollFlags::POLLOUT)];
+        let drain = PollTimeout::try_from(DRAIN).unwrap_or(PollTimeout::ZERO);
+        // Ready, late or interrupted: the next offer finds out.
+        let _ = poll(&mut fds, drain);
     }
 
     /// A frame that came over it was not one.

@@ -146,13 +146,13 @@ impl PacketSocket {
         Ok(())
     }
 
-    /// Hands frames to the interface's driver past the queueing discipline: a quarter of the cost
-    /// of sending, and no traffic shaping.
+    /// Hands frames to the interface's driver past the queueing discipline, or not: a quarter of
+    /// the cost of sending, but a driver whose ring is full then drops them (ENOBUFS).
     ///
     /// # Errors
     /// Older than Linux 3.14.
-    pub fn bypass_queue(&self) -> io::Result<()> {
-        set_option(&self.socket, libc::SOL_PACKET, libc::PACKET_QDISC_BYPASS, 1)
+    pub fn bypass_queue(&self, bypass: bool) -> io::Result<()> {
+        set_option(&self.socket, libc::SOL_PACKET, libc::PACKET_QDISC_BYPASS, bypass.into())
     }
 
     /// Has [`receive_soon`](Self::receive_soon) wait so long.

@@ -39,7 +39,7 @@ impl Wire {
         socket.set_buffers(64 << 20)?;
         socket.set_patience(WAIT)?;
         // Older kernels cannot: it only costs more.
-        let _ = socket.bypass_queue();
+        let _ = socket.bypass_queue(true);
         socket.bind(link.index)?;
         let length = (link.mtu + ETHERNET_HEADER).max(DATA + 24);
         let frames = || Frames::new(BATCH, DATA, length);
