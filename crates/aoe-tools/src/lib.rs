@@ -25,6 +25,7 @@ pub mod smart;
 pub mod stat;
 pub mod survey;
 pub mod sysfs;
+pub mod target;
 pub mod version;
 pub mod warm;
 

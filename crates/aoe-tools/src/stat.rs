@@ -12,19 +12,24 @@ use nix::sys::stat::minor;
 
 use crate::discover::{self, Raw};
 use crate::sysfs::{self, Device};
-use crate::{exchange, json, paths, survey};
+use crate::{exchange, json, paths, survey, target};
 
 /// What `--help` prints.
 pub const HELP: &str = "usage: aoe-stat [regex]
        aoe-stat --json
        aoe-stat --interface IF... [--timeout SECS] [--json | regex]
+       aoe-stat --target [--json | --prometheus] [PATH...]
 
 Print the status of the AoE devices; with a basic regular expression, of those
 whose line it matches. With --interface ask on that one, without the driver.
+With --target print what this host's own targets have done, for each export and
+client; PATH is a control socket (all of /run/aoe-vblade).
 
   --json          one JSON object a line
   --interface IF  ask on this one, and on others so named
   --timeout SECS  how long to wait after the last answer [default: 1]
+  --target        what targets have done
+  --prometheus    that in Prometheus' text format
   --help          print this
   --version       print the version
 ";
@@ -36,6 +41,9 @@ const MISSING: &str = "(NA)";
 /// # Errors
 /// sysfs or grep(1) fails.
 pub fn run(arguments: &[OsString]) -> anyhow::Result<Exit> {
+    if target::is_meant(arguments) {
+        return target::run(arguments);
+    }
     if let Some(raw) = discover::raw(arguments)? {
         return show(&asked(&raw)?, raw.json, raw.operands.first().map(OsString::as_os_str));
     }

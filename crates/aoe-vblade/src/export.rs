@@ -14,7 +14,7 @@ use crate::ata::{Disk, Extent, Failure};
 use crate::commit::Commit;
 use crate::memory::Memory;
 use crate::order::Order;
-use crate::stats::Counters;
+use crate::stats::{Clients, Counters};
 use crate::store::{Medium, Store};
 use crate::target::{Settings, Target};
 
@@ -37,6 +37,8 @@ pub struct Export {
     pub commit: Commit,
     /// What it has done so far.
     pub counters: Counters,
+    /// For whom.
+    pub clients: Clients,
     /// It takes no more requests and goes when those it has are answered.
     pub leaving: bool,
     last_complaint: Option<Instant>,
@@ -65,9 +67,9 @@ impl Export {
             memory.recall(&mut target, &options.mask)?;
         }
         let (order, commit) = (Order::new(most), Commit::new(most));
-        let (wires, counters, leaving) = (Vec::new(), Counters::default(), false);
-        let last_complaint = None;
-        Ok(Self { options, target, store, medium, wires, order, commit, counters, leaving, last_complaint })
+        let (wires, leaving, last_complaint) = (Vec::new(), false, None);
+        let (counters, clients) = (Counters::default(), Clients::default());
+        Ok(Self { options, target, store, medium, wires, order, commit, counters, clients, leaving, last_complaint })
     }
 
     /// Looks whether the disk has another size now. True when it has.

@@ -23,6 +23,8 @@ struct Entry {
     /// One past the last sector.
     end: u64,
     access: Access,
+    /// Whose it is.
+    client: u16,
     /// Earlier entries that have to be done first.
     behind: u32,
 }
@@ -66,10 +68,17 @@ impl Order {
         !self.entries.iter().any(|entry| entry.conflicts(&new))
     }
 
+    /// Whether this client has the same request under way or waiting: its answer was late or lost.
+    #[must_use]
+    pub fn repeats(&self, sectors: &Range<u64>, access: Access, client: u16) -> bool {
+        let same = |entry: &Entry| entry.first == sectors.start && entry.end == sectors.end && entry.access == access;
+        self.entries.iter().any(|entry| entry.client == client && same(entry))
+    }
+
     /// Adds a request. True when it may run now; otherwise [`done`](Self::done) tells when.
     #[must_use]
-    pub fn add(&mut self, request: u32, sectors: &Range<u64>, access: Access) -> bool {
-        let mut new = entry(request, sectors, access);
+    pub fn add(&mut self, request: u32, sectors: &Range<u64>, access: Access, client: u16) -> bool {
+        let mut new = Entry { client, ..entry(request, sectors, access) };
         for entry in &self.entries {
             new.behind += u32::from(entry.conflicts(&new));
         }
@@ -93,7 +102,7 @@ impl Order {
 }
 
 fn entry(request: u32, sectors: &Range<u64>, access: Access) -> Entry {
-    Entry { request, first: sectors.start, end: sectors.end, access, behind: 0 }
+    Entry { request, first: sectors.start, end: sectors.end, access, client: 0, behind: 0 }
 }
 
 #[cfg(test)]
@@ -115,10 +124,10 @@ mod tests {
     #[test]
     fn a_repeated_write_waits_for_the_first_and_the_next_write_for_both() {
         let mut order = Order::new(8);
-        assert!(order.add(1, &extent(8, 8), Write));
-        assert!(!order.add(2, &extent(8, 8), Write));
-        assert!(!order.add(3, &extent(15, 1), Write));
-        assert!(order.add(4, &extent(16, 8), Write), "beside it");
+        assert!(order.add(1, &extent(8, 8), Write, 0));
+        assert!(!order.add(2, &extent(8, 8), Write, 0));
+        assert!(!order.add(3, &extent(15, 1), Write, 0));
+        assert!(order.add(4, &extent(16, 8), Write, 0), "beside it");
         assert_eq!(done(&mut order, 1), [2]);
         assert_eq!(done(&mut order, 2), [3]);
         assert!(done(&mut order, 3).is_empty());
@@ -129,15 +138,27 @@ mod tests {
     #[test]
     fn reads_share_and_a_write_waits_for_all_of_them() {
         let mut order = Order::new(8);
-        assert!(order.add(1, &extent(0, 4), Read));
-        assert!(order.add(2, &extent(2, 4), Read));
+        assert!(order.add(1, &extent(0, 4), Read, 0));
+        assert!(order.add(2, &extent(2, 4), Read, 0));
         assert!(!order.is_free(&extent(3, 1), Write));
-        assert!(!order.add(3, &extent(3, 1), Write));
-        assert!(!order.add(4, &extent(0, 4), Read), "what was written before it is what it reads");
+        assert!(!order.add(3, &extent(3, 1), Write, 0));
+        assert!(!order.add(4, &extent(0, 4), Read, 0), "what was written before it is what it reads");
         assert!(order.is_free(&extent(5, 1), Read));
         assert!(done(&mut order, 1).is_empty());
         assert_eq!(done(&mut order, 2), [3]);
         assert_eq!(done(&mut order, 3), [4]);
+    }
+
+    #[test]
+    fn the_same_request_of_the_same_client_is_a_repetition() {
+        let mut order = Order::new(8);
+        assert!(order.add(1, &extent(8, 8), Write, 3));
+        assert!(order.repeats(&extent(8, 8), Write, 3));
+        for (other, access, client) in [(extent(8, 8), Write, 4), (extent(8, 8), Read, 3), (extent(8, 7), Write, 3)] {
+            assert!(!order.repeats(&other, access, client));
+        }
+        done(&mut order, 1);
+        assert!(!order.repeats(&extent(8, 8), Write, 3));
     }
 
     proptest! {
@@ -157,7 +178,7 @@ mod tests {
             for entry in &all {
                 let sectors = entry.first..entry.end;
                 let free = order.is_free(&sectors, entry.access);
-                let runs = order.add(entry.request, &sectors, entry.access);
+                let runs = order.add(entry.request, &sectors, entry.access, 0);
                 prop_assert_eq!(free, runs);
                 if runs {
                     running.push(entry.request);

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use nines_cli::log;
+use nines_proto::aoe::statistics::Interface;
 use nines_proto::aoe::{Address, ETHERTYPE, Flags, Shelf, Slot, sectors_per_frame};
 use nines_sys::frames::Frames;
 use nines_sys::packet::batch::{BATCH, Batch, Patience};
@@ -254,6 +255,13 @@ impl Wire {
     /// A frame that came over it was not one.
     pub fn malformed(&mut self) {
         self.counters.malformed += 1;
+    }
+
+    /// The same, for others to see.
+    pub fn show(&mut self) -> Interface {
+        let Counters { sent, unsent, dropped, malformed } = self.count();
+        let (running, mtu) = self.link.map_or((false, 0), |link| (link.running, link.mtu as u64));
+        Interface { interface: self.name.clone(), running, mtu, sent, unsent, dropped, malformed }
     }
 
     /// What it has done so far.

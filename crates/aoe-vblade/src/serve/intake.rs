@@ -1,6 +1,8 @@
 //! Frames that have come: what each is for.
 
-use nines_proto::aoe::Header;
+use std::time::Instant;
+
+use nines_proto::aoe::{Command, Flags, Header, ata};
 use nines_proto::mac::Mac;
 use nines_sys::packet::batch::Patience;
 
@@ -15,6 +17,9 @@ impl Server {
         wire.receive(self.engine.frames_mut(), &mut self.free, patience, &mut self.came);
         let mut came = std::mem::take(&mut self.came);
         let found = !came.is_empty();
+        if found {
+            self.now = Instant::now();
+        }
         for (frame, length) in came.drain(..) {
             self.take(number, frame, length);
         }
@@ -63,14 +68,21 @@ impl Server {
             export.target.set_link(Mac(link.address), link.mtu);
         }
         export.counters.frames += 1;
-        let (work, pending) = match export.target.take(&engine.frames().bytes(frame)[..length], scratch) {
+        let bytes = &engine.frames().bytes(frame)[..length];
+        let source = source(bytes);
+        let (work, pending) = match export.target.take(bytes, scratch) {
             Step::Ignore(why) => {
                 export.counters.ignored(why);
+                export.clients.ignored(source);
                 self.free.push(frame);
                 return;
             }
             Step::Answer(length) => {
                 let changed = export.target.changed();
+                let client = export.clients.number(source);
+                let tally = export.clients.tally(client);
+                tally.others += 1;
+                tally.refused += u64::from(refuses(&scratch[..length]));
                 engine.frames_mut().bytes_mut(frame)[..length].copy_from_slice(&scratch[..length]);
                 // Who has changed something is told when it is kept; otherwise it asks again.
                 if changed && self.keep(number).is_err() {
@@ -85,6 +97,23 @@ impl Server {
             Step::Flush(pending) => (Work::Flush, pending),
             Step::Trim(_, pending) => (Work::Trim, pending),
         };
-        self.admit(frame, Request { export: number, wire, work, progress: 0, begun: false, pending });
+        let client = export.clients.number(source);
+        export.clients.queue(client);
+        let arrived = self.now;
+        self.admit(frame, Request { export: number, wire, client, work, arrived, progress: 0, begun: false, pending });
     }
+}
+
+/// Who sent a frame.
+fn source(frame: &[u8]) -> Mac {
+    frame.get(6..12).and_then(|bytes| bytes.try_into().ok()).map_or(Mac([0; 6]), Mac)
+}
+
+/// Whether an answer is an error, AoE's or ATA's.
+fn refuses(answer: &[u8]) -> bool {
+    Header::parse(answer).is_ok_and(|(header, argument)| {
+        let failed =
+            || ata::Registers::parse(argument).is_ok_and(|(it, _)| it.command_status & ata::status::ERROR != 0);
+        header.flags.has(Flags::ERROR) || header.command == Command::Ata && failed()
+    })
 }

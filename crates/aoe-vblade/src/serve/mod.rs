@@ -35,7 +35,7 @@ use crate::target::ANSWER;
 use crate::wire::Wire;
 use steer::Denial;
 use waiting::{Found, Waiting};
-use work::Request;
+use work::{Answered, Request};
 
 /// How long frames and disks have the loop to themselves before anything else is looked at again.
 const BUSY: Duration = Duration::from_millis(50);
@@ -84,6 +84,10 @@ pub struct Server {
     /// Exports that may have to start a flush.
     dirty: Vec<usize>,
     scratch: Box<[u8]>,
+    /// When frames last came.
+    now: Instant,
+    /// Requests whose answers wait to be sent.
+    answered: Vec<Answered>,
     /// An interface's frames are longer than ours: ours are made anew when none is in use.
     outgrown: bool,
     ending: bool,
@@ -120,6 +124,8 @@ impl Server {
             ready: Vec::with_capacity(frames),
             dirty: Vec::with_capacity(frames),
             scratch: vec![0; ANSWER].into(),
+            now: Instant::now(),
+            answered: Vec::with_capacity(frames),
             outgrown: false,
             ending: false,
             waiting,
@@ -217,6 +223,7 @@ impl Server {
         for (_, wire) in self.wires.iter_mut() {
             wire.send(self.engine.frames(), &mut self.free);
         }
+        self.take_time();
     }
 
     /// Finishes the requests that are under way and answers them.

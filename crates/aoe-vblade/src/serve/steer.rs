@@ -2,6 +2,7 @@
 
 use nines_cli::log;
 use nines_proto::aoe::control::{self, Answer, Request};
+use nines_proto::aoe::statistics;
 use nines_proto::mac::Mac;
 
 use super::Server;
@@ -42,6 +43,12 @@ impl Server {
             Request::Exports => {
                 let exports = self.directory.iter().map(|(_, number)| self.show(&self.exports[*number])).collect();
                 Ok(Some(Answer::Exports { exports }))
+            }
+            Request::Statistics { export } => {
+                let numbers = self.named(export.as_deref())?;
+                let exports = numbers.into_iter().map(|number| count(&self.exports[number])).collect();
+                let interfaces = self.wires.iter_mut().map(|(_, wire)| wire.show()).collect();
+                Ok(Some(Answer::Statistics { exports, interfaces }))
             }
             Request::Deny { export, mac } => {
                 let (exports, mac) = (self.named(export.as_deref())?, address(mac)?);
@@ -147,6 +154,23 @@ impl Server {
         for Denial { connection, .. } in done {
             self.tell(connection, &Answer::Done);
         }
+    }
+}
+
+fn count(export: &Export) -> statistics::Export {
+    let Export { options, counters, clients, .. } = export;
+    statistics::Export {
+        export: options.address.to_string(),
+        write_back: options.opening.write_back,
+        frames: counters.frames,
+        disk_errors: counters.disk_errors,
+        malformed: counters.malformed,
+        masked: counters.masked,
+        denied: counters.denied,
+        tests_failed: counters.tests_failed,
+        too_long: counters.too_long,
+        all: clients.together(),
+        clients: clients.each(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Requests for a disk, from their admission to their answer.
 
 use std::io;
+use std::time::Instant;
 
 use nines_proto::aoe::trim::{Range, Ranges};
 use nines_proto::aoe::{SECTOR, ata};
@@ -45,7 +46,11 @@ impl Work {
 pub(super) struct Request {
     pub export: usize,
     pub wire: usize,
+    /// By its number among the export's.
+    pub client: usize,
     pub work: Work,
+    /// When its frame was taken.
+    pub arrived: Instant,
     /// Bytes the disk has moved so far, or ranges it has discarded.
     pub progress: usize,
     /// The disk has it, or has had it.
@@ -53,10 +58,32 @@ pub(super) struct Request {
     pub pending: Pending,
 }
 
+/// A request whose answer is about to be sent.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Answered {
+    export: usize,
+    client: usize,
+    read: bool,
+    arrived: Instant,
+}
+
 impl Server {
+    /// Takes the time of the answers that have been sent: one look at the clock for all of them.
+    pub(super) fn take_time(&mut self) {
+        if self.answered.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        for Answered { export, client, read, arrived } in self.answered.drain(..) {
+            if let Some(export) = self.exports.get_mut(export) {
+                export.clients.took(client, read, now.duration_since(arrived));
+            }
+        }
+    }
+
     /// Starts a request, or has it wait for those it overlaps.
     pub(super) fn admit(&mut self, frame: usize, request: Request) {
-        let Request { export: number, work, .. } = request;
+        let Request { export: number, work, client, .. } = request;
         self.requests[frame] = Some(request);
         let token = token(frame);
         let export = &mut self.exports[number];
@@ -70,9 +97,12 @@ impl Server {
                 }
                 return;
             }
-            Work::Trim => return self.admit_trim(frame, number),
+            Work::Trim => return self.admit_trim(frame, number, client),
         };
         let sectors = extent.range();
+        if export.order.repeats(&sectors, access, short(client)) {
+            export.clients.tally(client).duplicates += 1;
+        }
         if export.order.is_free(&sectors, access) {
             let data = &mut self.engine.frames_mut().bytes_mut(frame)[ata::DATA..ata::DATA + extent.length()];
             let done = match access {
@@ -84,7 +114,7 @@ impl Server {
                 return self.moved(frame, result);
             }
         }
-        if export.order.add(token, &sectors, access) {
+        if export.order.add(token, &sectors, access, short(client)) {
             self.start(frame);
         }
     }
@@ -97,7 +127,9 @@ impl Server {
 
     /// Gives up a request that has not begun: it is never answered.
     pub(super) fn drop_waiting(&mut self, frame: usize) {
-        let Some(Request { export, .. }) = self.requests[frame].take() else { return };
+        let Some(Request { export, client, .. }) = self.requests[frame].take() else { return };
+        self.exports[export].clients.leave(client);
+        self.exports[export].clients.tally(client).ignored += 1;
         self.free.push(frame);
         self.free_behind(export, frame);
     }
@@ -146,10 +178,11 @@ impl Server {
     }
 
     /// A trim waits for, and is waited for by, everything between its first sector and its last.
-    fn admit_trim(&mut self, frame: usize, export: usize) {
+    fn admit_trim(&mut self, frame: usize, export: usize, client: usize) {
         let first = self.ranges(frame).map(|range| range.first).min().unwrap_or(0);
         let end = self.ranges(frame).map(Range::end).max().unwrap_or(0);
-        if self.exports[export].order.add(token(frame), &(first..end.max(first)), Access::Write) {
+        let (sectors, export) = (first..end.max(first), &mut self.exports[export]);
+        if export.order.add(token(frame), &sectors, Access::Write, short(client)) {
             self.start(frame);
         }
     }
@@ -227,22 +260,28 @@ impl Server {
     /// A read has its data, a write is in the store: what was read is answered, what was written
     /// as soon as it is durable.
     fn moved(&mut self, frame: usize, result: io::Result<()>) {
-        let Some(Request { export: number, work, .. }) = self.requests[frame] else { return };
+        let Some(Request { export: number, work, client, .. }) = self.requests[frame] else { return };
         let export = &mut self.exports[number];
+        let tally = export.clients.tally(client);
         let flush = match work {
             Work::Read(extent) => {
                 export.counters.reads += 1;
                 export.counters.sectors_read += u64::from(extent.sectors);
+                tally.reads += 1;
+                tally.sectors_read += u64::from(extent.sectors);
                 false
             }
             Work::Write(extent) => {
                 export.counters.writes += 1;
                 export.counters.sectors_written += u64::from(extent.sectors);
+                tally.writes += 1;
+                tally.sectors_written += u64::from(extent.sectors);
                 export.store.commits_groups()
             }
             Work::Flush => false,
             Work::Trim => {
                 export.counters.trims += 1;
+                tally.trims += 1;
                 true
             }
         };
@@ -267,8 +306,9 @@ impl Server {
         }
         for request in covered.drain(..) {
             let frame = request as usize;
-            if let Some(Request { work: Work::Flush, .. }) = self.requests[frame] {
+            if let Some(Request { work: Work::Flush, client, .. }) = self.requests[frame] {
                 self.exports[number].counters.flushes += 1;
+                self.exports[number].clients.tally(client).flushes += 1;
             }
             self.answer(frame, result);
         }
@@ -276,10 +316,20 @@ impl Server {
     }
 
     fn answer(&mut self, frame: usize, result: Result<(), Failure>) {
-        let Some(Request { wire, pending, .. }) = self.requests[frame].take() else { return };
+        let Some(request) = self.requests[frame].take() else { return };
+        let Request { export, wire, client, arrived, pending, .. } = request;
+        let clients = &mut self.exports[export].clients;
+        clients.leave(client);
+        clients.tally(client).errors += u64::from(result.is_err());
+        self.answered.push(Answered { export, client, read: matches!(request.work, Work::Read(_)), arrived });
         let length = pending.finish(result, self.engine.frames_mut().bytes_mut(frame));
         self.wires[wire].queue(frame, length);
     }
+}
+
+/// A client's number where there is little room: there are 64 and one more.
+fn short(client: usize) -> u16 {
+    u16::try_from(client).unwrap_or(u16::MAX)
 }
 
 /// A request's number is its frame's; a flush's is its export's, behind all frames.

@@ -1,6 +1,7 @@
 //! The control socket of `aoe-vblade`: one JSON object a line in each direction, an answer for each
 //! request, in order. aoe-vblade(8) shows them.
 
+use super::statistics;
 use serde::{Deserialize, Serialize};
 
 /// Where targets listen by custom, one socket each; `aoe-stat --target` looks here.
@@ -15,6 +16,12 @@ pub const MAX_REQUEST: usize = 4096;
 pub enum Request {
     /// What is exported, and to whom.
     Exports,
+    /// What has been asked for and how it was served.
+    Statistics {
+        /// Of which export; of all of them when none is named.
+        #[serde(default)]
+        export: Option<String>,
+    },
     /// Answer and carry out nothing more that this host sends. The answer comes when nothing of
     /// it touches a disk any more.
     Deny {
@@ -53,6 +60,13 @@ pub enum Answer {
     Exports {
         /// By address.
         exports: Vec<Export>,
+    },
+    /// To [`Request::Statistics`].
+    Statistics {
+        /// By address.
+        exports: Vec<statistics::Export>,
+        /// Every interface there is.
+        interfaces: Vec<statistics::Interface>,
     },
     /// Refused or not understood; nothing has changed.
     Error {

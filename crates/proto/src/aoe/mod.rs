@@ -13,6 +13,7 @@ pub mod identify;
 pub mod mask;
 mod raw;
 pub mod reserve;
+pub mod statistics;
 pub mod trim;
 
 pub use header::{Address, Code, Command, Flags, Header, Shelf, Slot};

@@ -1,8 +1,13 @@
-//! What a target has done so far, for the log.
+//! What a target has done so far: in all, for the log, and for each client.
+
+mod clients;
+mod histogram;
 
 use std::fmt;
 
 use crate::target::Ignored;
+
+pub use clients::{Clients, Tally};
 
 /// Plain counters; the loop is one thread.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
