@@ -115,10 +115,10 @@ class Rig:
             subprocess.run(["ip", "netns", "del", name], capture_output=True)
         shutil.rmtree(self.work, ignore_errors=True)
 
-    def aoe(self, pid, slot, cell, seconds, seed):
+    def aoe(self, pid, shelf, slot, cell, seconds, seed):
         """Our load generator against a target."""
         words = ["--depth", cell.depth, "--size", cell.size, "--writes", cell.writes]
-        words += ["--seconds", seconds, "--seed", seed, "--pid", pid, "eth1", 1, slot]
+        words += ["--seconds", seconds, "--seed", seed, "--pid", pid, "eth1", shelf, slot]
         out = run("ip", "netns", "exec", self.b, BIN / "examples/aoe-load", *words)
         found = json.loads(out)
         return {key: found[key] for key in ("iops", "p50_us", "p99_us", "cpu_us", "retransmissions")}
