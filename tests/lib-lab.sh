@@ -17,8 +17,8 @@ hosts_up() {
 
 # give_programs NODE...: ours into /opt/fivenines, which stands first in the PATH of `on`.
 give_programs() {
-    tar -C "$lab_bin" -cf "$tmp/programs.tar" aoe-vblade aoe-discover aoe-flush aoe-interfaces aoe-stat cluster-join cluster-stat \
-        cluster-conf cluster-fence cluster-leave clvm-lock vg-tool xen-domctl fence_lab
+    tar -C "$lab_bin" -cf "$tmp/programs.tar" aoe-vblade aoe-discover aoe-flush aoe-interfaces aoe-stat aoe-warm \
+        cluster-join cluster-stat cluster-conf cluster-fence cluster-leave clvm-lock vg-tool xen-domctl fence_lab
     for node in "$@"; do
         "$LAB" push "$node" "$tmp/programs.tar" /run/programs.tar
         "$LAB" exec "$node" sh -c 'mkdir -p /opt/fivenines && tar -C /opt/fivenines -xf /run/programs.tar && rm /run/programs.tar && sync'

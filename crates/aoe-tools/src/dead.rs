@@ -6,14 +6,19 @@
 //! second, it fails the dead target's device at once, and any other whose target is silent at that
 //! moment: so all others are asked for signs of life before and meanwhile.
 
+use std::ffi::OsStr;
+use std::fs::OpenOptions;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nines_cli::{Exit, log};
 use nines_proto::aoe::config::Action;
-use nines_proto::aoe::{Address, Command as Ask, Flags};
+use nines_proto::aoe::{Address, Command as Ask, Flags, SECTOR};
 use nines_proto::mac::Mac;
+use nines_sys::blk::{Aligned, PAGE};
+use nix::fcntl::OFlag;
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::InterfaceFlags;
 
@@ -167,15 +172,28 @@ fn ports(known: &[Device]) -> anyhow::Result<Vec<Port>> {
     Ok(ports)
 }
 
-/// Starts a read of the device. A process of its own, since nothing ends it before the driver does.
+/// What this program calls itself with to read one device: see [`provoke`].
+pub const READ: &str = "--read-one";
+
+/// Starts a read of the device. A process of its own, since nothing ends it before the driver
+/// does, and ours, since not every dd(1) gets past the page cache.
 fn provoke(name: &str) -> anyhow::Result<()> {
-    let mut input = std::ffi::OsString::from("if=");
-    input.push(paths::etherd().join(name));
-    let mut read = Command::new("dd");
-    read.arg(input).args(["of=/dev/null", "bs=512", "count=1", "iflag=direct", "status=none"]);
+    let mut read = Command::new("/proc/self/exe");
+    read.arg(READ).arg(paths::etherd().join(name));
     read.process_group(0).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    nines_sys::proc::unblock_signals(&mut read).spawn().map_err(|error| anyhow::anyhow!("dd: {error}"))?;
+    nines_sys::proc::unblock_signals(&mut read).spawn().map_err(|error| anyhow::anyhow!("/proc/self/exe: {error}"))?;
     Ok(())
+}
+
+/// That read. Whether it fails is of no interest, only that the driver has a request.
+#[must_use]
+pub fn read_one(node: &OsStr) -> Exit {
+    let device = OpenOptions::new().read(true).custom_flags(OFlag::O_DIRECT.bits()).open(node);
+    let mut buffer = Aligned::new(0, PAGE);
+    match device.and_then(|device| device.read_at(&mut buffer[..SECTOR], 0)) {
+        Ok(_) => Exit::Ok,
+        Err(_) => Exit::No,
+    }
 }
 
 impl Scene {

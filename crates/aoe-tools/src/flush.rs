@@ -35,6 +35,11 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// # Errors
 /// sysfs cannot be read.
 pub fn run(arguments: &[OsString]) -> anyhow::Result<Exit> {
+    if let [read, node] = arguments
+        && read == dead::READ
+    {
+        return Ok(dead::read_one(node));
+    }
     deadsecs::put_right();
     if arguments.iter().any(|argument| argument == "--dead") {
         return fail(arguments);

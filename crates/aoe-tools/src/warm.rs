@@ -11,7 +11,7 @@ use std::io::{self, PipeWriter, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use nines_cli::{Exit, Ready, log};
@@ -42,6 +42,8 @@ knows how long answers take, and sends a lost frame again within milliseconds.
 
 /// The estimate is small below this.
 const SMALL: Duration = Duration::from_millis(50);
+/// Or so many times what a read takes: on a slow network it cannot be smaller.
+const FACTOR: u32 = 10;
 /// The estimate was forgotten above this.
 const FORGOTTEN: Duration = Duration::from_secs(1);
 /// Most reads of a burst. From 15 seconds to 50 milliseconds takes 1,500.
@@ -187,12 +189,15 @@ impl Keeper {
     }
 
     fn burst(&mut self, device: &File, buffer: &mut Aligned) -> anyhow::Result<()> {
-        let small = |estimate: &RoundTrip| estimate.patience() < SMALL;
+        let mut usual = Duration::ZERO;
         for _ in 0..BURST {
-            if RoundTrip::of(&self.name).as_ref().is_some_and(small) {
+            let small = SMALL.max(usual * FACTOR).min(FORGOTTEN / 2);
+            if RoundTrip::of(&self.name).is_some_and(|estimate| estimate.patience() < small) {
                 break;
             }
+            let begun = Instant::now();
             read(device, buffer)?;
+            usual = (usual * 15 + begun.elapsed()) / 16;
         }
         let estimate = RoundTrip::of(&self.name);
         if let Some(estimate) = &estimate {
