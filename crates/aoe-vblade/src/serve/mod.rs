@@ -84,7 +84,7 @@ pub struct Server {
     /// Exports that may have to start a flush.
     dirty: Vec<usize>,
     scratch: Box<[u8]>,
-    /// When frames last came.
+    /// When frames last came or answers last went.
     now: Instant,
     /// Requests whose answers wait to be sent.
     answered: Vec<Answered>,
@@ -187,7 +187,8 @@ impl Server {
             let alone = self.engine.flying() == 0 && self.wires.len() == 1;
             // One call that waits instead of two, where there is nothing else to wait for.
             let patience = if alone { Patience::FirstFrame } else { Patience::None };
-            if !self.turn(patience)? || began.elapsed() >= BUSY {
+            // As the clock was last read, for frames or for answers.
+            if !self.turn(patience)? || self.now.saturating_duration_since(began) >= BUSY {
                 break;
             }
         }

@@ -73,10 +73,10 @@ impl Server {
         if self.answered.is_empty() {
             return;
         }
-        let now = Instant::now();
+        self.now = Instant::now();
         for Answered { export, client, read, arrived } in self.answered.drain(..) {
             if let Some(export) = self.exports.get_mut(export) {
-                export.clients.took(client, read, now.duration_since(arrived));
+                export.clients.took(client, read, self.now.duration_since(arrived));
             }
         }
     }
