@@ -190,3 +190,21 @@ fn restrict(ring: &IoUring) -> io::Result<()> {
     ring.submitter().register_restrictions(&mut allowed)?;
     ring.submitter().register_enable_rings()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ring_refuses_what_it_is_not_for() {
+        let frames = Frames::new(1, 0, 4096).unwrap();
+        let mut ring = Ring::new(&frames, 8).unwrap();
+        // SAFETY: a NOP names no memory.
+        unsafe { ring.ring.submission().push(&opcode::Nop::new().build()) }.unwrap();
+        ring.pending += 1;
+        ring.wait().unwrap();
+        let mut done = Vec::new();
+        ring.finished(&mut done);
+        assert_eq!(done[0].result.as_ref().unwrap_err().raw_os_error(), Some(libc::EACCES));
+    }
+}

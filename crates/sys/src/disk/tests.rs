@@ -91,6 +91,20 @@ fn dropping_the_engine_waits_for_what_is_under_way() {
 }
 
 #[test]
+fn an_engine_goes_on_with_longer_frames() {
+    for kind in KINDS {
+        let (mut engine, file) = (engine(kind), file(&[6; 32768]));
+        engine.launch().unwrap();
+        for length in [9000, 20000, 4096] {
+            engine.renew(Frames::new(4, 36, 36 + length).unwrap());
+            engine.start(file.as_fd(), &Job::Read { frame: 3, part: 36..36 + length, offset: 0 }, 2).unwrap();
+            assert_eq!(*run(&mut engine)[0].result.as_ref().unwrap(), length, "{kind}");
+            assert!(engine.frames().bytes(3)[36..].iter().all(|byte| *byte == 6));
+        }
+    }
+}
+
+#[test]
 #[should_panic(expected = "token 1 is under way")]
 fn a_token_is_under_way_once() {
     let (mut engine, file) = (engine(Kind::Threads), file(&[0; 512]));
