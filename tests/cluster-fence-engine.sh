@@ -121,33 +121,10 @@ wait_for 10 test -s "$tmp/granted"
 equal 'who said so' "$(fences "fences['history'][-1]['end']['acknowledged']['who']")" "uid $(id -u) on $net.1"
 for node in 1 2; do down "$node" TERM; done
 
-# A watchdog: a FIFO, and somebody who kills the daemon's process group when nothing comes.
-cat >"$tmp/dog.py" <<'PYTHON'
-import os, select, signal, sys, time
-fifo, pidfile, log, timeout = sys.argv[1], sys.argv[2], sys.argv[3], float(sys.argv[4])
-device = os.open(fifo, os.O_RDWR)
-def say(what):
-    with open(log, "a") as out:
-        out.write("%s %.3f\n" % (what, time.time()))
-armed = False
-while True:
-    ready, _, _ = select.select([device], [], [], timeout if armed else None)
-    if not ready:
-        os.killpg(int(open(pidfile).read()), signal.SIGKILL)
-        say("reset")
-        armed = False
-        continue
-    data = os.read(device, 64)
-    if not armed:
-        say("armed")
-    armed = not data.endswith(b"V")
-    if not armed:
-        say("disarmed")
-PYTHON
 fencing '' '<watchdog device="/proc/self/fd/9" timeout="2"/>'
 for node in 1 2 3; do
     enter "$node" "first$node"
-    start "dog.log" python3 "$tmp/dog.py" "$tmp/dog$node" "$tmp/$node.pid" "$tmp/fed$node" 2
+    start "dog.log" python3 "$top/tests/cluster/dog.py" "$tmp/dog$node" "$tmp/$node.pid" "$tmp/fed$node" 2
 done
 quorate 1 2 3
 [ ! -e "$tmp/fed3" ] || fail 'a host that holds nothing is armed'

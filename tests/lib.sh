@@ -125,14 +125,14 @@ start() {
 # end PID: have that process of this test end, stopped or deaf as it may be, and wait until it has.
 end() {
     kill "$1" 2>/dev/null || return 0
-    kill -CONT "$1" 2>/dev/null
+    kill -CONT "$1" 2>/dev/null || :
     patience=60
     while [ "$patience" -gt 0 ] && running "$1"; do
         sleep 0.05
         patience=$((patience - 1))
     done
-    kill -KILL "$1" 2>/dev/null
-    wait "$1" 2>/dev/null
+    kill -KILL "$1" 2>/dev/null || :
+    wait "$1" 2>/dev/null || :
 }
 # running PID: it is there, and not only because nobody has waited for it.
 running() {
