@@ -264,6 +264,15 @@ impl Engine {
         self.calls.waiting.values().filter(|call| call.connection == connection).count() + self.watches.of(connection)
     }
 
+    /// Why nothing this host asks for is decided now.
+    pub(super) fn undecidable(&self, now: Now) -> Option<String> {
+        let held = || {
+            let member = self.state.members.get(&self.me()).filter(|member| !member.present)?;
+            member.held.as_ref().map(|hold| format!("this host is not let in: {}", hold.why))
+        };
+        self.blocked(now).map(|reason| format!("not quorate: {reason}")).or_else(held)
+    }
+
     /// Takes a call on its way into the log. `name` is what it is about.
     pub(super) fn enter(&mut self, now: Now, connection: u64, id: u64, name: &str, op: Op, wait_ms: Option<u64>) {
         let calls = &self.calls;
@@ -274,8 +283,8 @@ impl Engine {
         } else if calls.unapplied.len() >= MAX_UNAPPLIED || calls.unapplied_bytes >= MAX_UNAPPLIED_BYTES {
             Some((ErrorKind::Busy, format!("{name}: {} calls of this host wait already", calls.unapplied.len())))
         } else {
-            let reason = if wait_ms == Some(0) { self.blocked(now) } else { None };
-            reason.map(|reason| (ErrorKind::Inquorate, format!("{name}: not quorate: {reason}")))
+            let reason = if wait_ms == Some(0) { self.undecidable(now) } else { None };
+            reason.map(|reason| (ErrorKind::Inquorate, format!("{name}: {reason}")))
         };
         if let Some((kind, message)) = refusal {
             return self.refuse(connection, id, kind, message);
@@ -372,7 +381,7 @@ impl Engine {
             self.calls.new_leader();
             self.calls.progress = now.ms;
         }
-        let blocked = self.blocked(now);
+        let blocked = self.undecidable(now);
         let late: Vec<u64> = self
             .calls
             .waiting
@@ -396,7 +405,7 @@ impl Engine {
             let (Op::Lock { resource, connection, session, mode, .. }
             | Op::Convert { resource, connection, session, mode, .. }) = &call.op
             else {
-                let message = format!("not quorate: {}", blocked.as_deref().unwrap_or_default());
+                let message = blocked.clone().unwrap_or_default();
                 self.refuse(call.connection, call.id, ErrorKind::Inquorate, message);
                 continue;
             };
@@ -405,12 +414,12 @@ impl Engine {
             let failure = match (&blocked, call.deadline) {
                 (Some(reason), None) => Failure {
                     kind: ErrorKind::Inquorate,
-                    message: format!("{resource}: not quorate: {reason}"),
+                    message: format!("{resource}: {reason}"),
                     holders: Vec::new(),
                 },
                 (Some(reason), Some(_)) => Failure {
                     kind: ErrorKind::Timeout,
-                    message: format!("{resource}: the time to wait has passed, not quorate: {reason}"),
+                    message: format!("{resource}: the time to wait has passed, {reason}"),
                     holders: self.named(&holders),
                 },
                 (None, _) => {

@@ -73,7 +73,7 @@ impl Engine {
         if self.early.is_empty() {
             return;
         }
-        let quorum = self.blocked(now).map(|reason| (ErrorKind::Inquorate, format!("not quorate: {reason}")));
+        let quorum = self.undecidable(now).map(|reason| (ErrorKind::Inquorate, reason));
         let reason = quorum.or_else(|| self.not_unfenced().map(|reason| (ErrorKind::Busy, reason)));
         if reason.is_none() {
             self.arm(now);

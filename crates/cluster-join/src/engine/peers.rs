@@ -9,8 +9,8 @@ use super::{Action, Engine, Now};
 use crate::log::{Identity, Loaded, Recovered};
 use crate::net::RINGS;
 use crate::peer::{Hello, Peer as Message, plausible};
-use crate::state::Command;
 use crate::state::configured::Proposed;
+use crate::state::{Command, MemberRecord};
 use cluster_conf::Conf;
 use nines_proto::ctl::{Note, utc};
 
@@ -543,26 +543,34 @@ impl Engine {
         for (node, peer) in &self.peers.others {
             let record = self.state.members.get(node);
             let command = if self.peers.present(now, *node, self.token_ms) {
-                peer.hello
-                    .as_ref()
-                    .filter(|hello| {
-                        record.is_none_or(|member| {
-                            member.incarnation < hello.incarnation
-                                || (member.incarnation == hello.incarnation && !member.present && !member.left)
+                // A later run that is not let in is the end of the one the log has.
+                let over = |hello: &Hello, member: &MemberRecord| {
+                    member.present && member.incarnation < hello.incarnation && !self.lets_in(hello)
+                };
+                let former = record.filter(|member| peer.hello.as_ref().is_some_and(|hello| over(hello, member)));
+                let lost = former.map(|member| Command::Lost { node: *node, incarnation: member.incarnation, time });
+                lost.or_else(|| {
+                    peer.hello
+                        .as_ref()
+                        .filter(|hello| {
+                            record.is_none_or(|member| {
+                                member.incarnation < hello.incarnation
+                                    || (member.incarnation == hello.incarnation && !member.present && !member.left)
+                            })
                         })
-                    })
-                    .filter(|hello| self.lets_in(hello))
-                    .filter(|hello| {
-                        let configured = &self.state.configured;
-                        !configured.lacks(*node) && configured.removed(&hello.store).is_none()
-                    })
-                    .map(|hello| Command::Joined {
-                        node: *node,
-                        incarnation: hello.incarnation,
-                        boot: hello.boot.clone(),
-                        store: hello.store.clone(),
-                        time,
-                    })
+                        .filter(|hello| self.lets_in(hello))
+                        .filter(|hello| {
+                            let configured = &self.state.configured;
+                            !configured.lacks(*node) && configured.removed(&hello.store).is_none()
+                        })
+                        .map(|hello| Command::Joined {
+                            node: *node,
+                            incarnation: hello.incarnation,
+                            boot: hello.boot.clone(),
+                            store: hello.store.clone(),
+                            time,
+                        })
+                })
             } else if self.peers.silent(now, *node, self.token_ms) {
                 record.filter(|member| member.present).map(|member| Command::Lost {
                     node: *node,
