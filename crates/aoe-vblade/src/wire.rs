@@ -202,7 +202,7 @@ impl Wire {
     /// Sends what is queued and gives the frames back to `free`. What the interface does not take
     /// is dropped: the initiator asks again.
     pub fn send(&mut self, frames: &Frames, free: &mut Vec<usize>) {
-        let (mut at, mut waited) = (0, false);
+        let (mut at, mut waited, mut told) = (0, false, false);
         while at < self.queue.len() {
             let these = &self.queue[at..self.queue.len().min(at + BATCH)];
             let done = match these {
@@ -217,6 +217,8 @@ impl Wire {
             };
             match Errno::from_raw(error.raw_os_error().unwrap_or(0)) {
                 Errno::EINTR => {}
+                // That the link was down is told once, by whatever call comes next.
+                Errno::ENETDOWN if !told => told = true,
                 // The driver has no room: from now on frames queue before it.
                 Errno::ENOBUFS if self.bypasses && self.socket.bypass_queue(false).is_ok() => self.bypasses = false,
                 // A full send buffer drains, or the interface is stuck and all of them are late.
@@ -239,7 +241,8 @@ impl Wire {
 
     /// Sends one frame that is not an answer.
     pub fn send_now(&mut self, frame: &[u8]) {
-        match self.socket.send(frame) {
+        // A link that was down is told of once, by whatever call comes next.
+        match self.socket.send(frame).or_else(|_| self.socket.send(frame)) {
             Ok(()) => self.counters.sent += 1,
             Err(_) => self.counters.unsent += 1,
         }

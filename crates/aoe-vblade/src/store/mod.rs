@@ -29,8 +29,10 @@ mod medium;
 
 pub use medium::Medium;
 
-/// What takes longer has waited for the disk...
+/// What takes longer has waited for the disk, or for the processor on a busy machine...
 const QUICK: Duration = Duration::from_micros(500);
+/// ...but so many in a row have waited for the disk...
+const SLOW_ONES: u32 = 4;
 /// ...and so will others for a while.
 const SLOW: Duration = Duration::from_secs(1);
 
@@ -68,6 +70,8 @@ pub struct Store {
     peeks: bool,
     /// The page cache has been found to wait for the disk; until then it is left to the background.
     slow_until: Option<Instant>,
+    /// How many in a row were not quick.
+    slow_ones: u32,
 }
 
 /// When a write may be answered.
@@ -126,7 +130,8 @@ impl Store {
             _ if direct || past_cache.is_some() => Durability::Each,
             _ => Durability::Flush,
         };
-        let store = Self { file, past_cache, start, direct, durability, peeks: !direct, slow_until: None };
+        let store =
+            Self { file, past_cache, start, direct, durability, peeks: !direct, slow_until: None, slow_ones: 0 };
         Ok((store, medium))
     }
 
@@ -209,7 +214,8 @@ impl Store {
             return None;
         }
         let result = work(&self.file);
-        self.slow_until = (began.elapsed() > QUICK).then(|| began + SLOW);
+        self.slow_ones = if began.elapsed() > QUICK { self.slow_ones + 1 } else { 0 };
+        self.slow_until = (self.slow_ones >= SLOW_ONES).then(|| began + SLOW);
         Some(result)
     }
 }
