@@ -4,6 +4,7 @@
 
 pub mod agent;
 pub mod args;
+pub mod blocks;
 pub mod client;
 pub mod command;
 pub mod console;

@@ -20,10 +20,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
-use nines_cli::{Exit, No};
+use nines_cli::{Exit, No, log};
 use nix::fcntl::OFlag;
 use nix::time::{ClockId, clock_gettime};
 use serde_json::json;
+
+use crate::blocks;
 
 pub const SIZE: usize = 512;
 const MAGIC: &[u8; 8] = b"9RECORD\n";
@@ -56,6 +58,52 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Write a new file of numbered blocks all over, checking what is read, until a file appears;
+    /// print how many operations that were, now and then and at the end.
+    Torture {
+        file: PathBuf,
+        /// Blocks of 4096 bytes.
+        #[arg(long, value_name = "N", default_value_t = 2048)]
+        blocks: u64,
+        /// Of what is random.
+        #[arg(long, value_name = "N")]
+        seed: u64,
+        /// End when there is such a file.
+        #[arg(long, value_name = "FILE")]
+        until: PathBuf,
+    },
+    /// Check all that `torture` wrote.
+    Verify {
+        file: PathBuf,
+        /// As given to `torture`.
+        #[arg(long, value_name = "N", default_value_t = 2048)]
+        blocks: u64,
+        /// As given to `torture`.
+        #[arg(long, value_name = "N")]
+        seed: u64,
+        /// As printed by `torture` at its end.
+        #[arg(long, value_name = "N")]
+        operations: u64,
+    },
+    /// Write runs of numbered blocks past the page cache, printing each when it is acknowledged,
+    /// and wait for lines on stdin so as not to be further ahead of `follow` than asked.
+    Stamp {
+        file: PathBuf,
+        /// Use the first so many blocks of 4096 bytes.
+        #[arg(long, value_name = "N", default_value_t = 64)]
+        blocks: u64,
+        /// The number of the first write.
+        #[arg(long, value_name = "N", default_value_t = 1)]
+        from: u64,
+        /// How many to write.
+        #[arg(long, value_name = "N", default_value_t = 300)]
+        count: u64,
+        /// How far ahead to be.
+        #[arg(long, value_name = "N", default_value_t = 4)]
+        ahead: u64,
+    },
+    /// Read each run that `stamp` prints, past the page cache; stale ones are an answer of no.
+    Follow { file: PathBuf },
 }
 
 /// One record's contents.
@@ -230,6 +278,27 @@ pub fn main(args: Args) -> Result<Exit> {
             if last < upto {
                 bail!(No(format!("{}: record {upto} is missing: {last} is the last", file.display())));
             }
+        }
+        Command::Torture { file, blocks, seed, until } => {
+            let tell = |done| writeln!(std::io::stdout(), "operations {done}").context("stdout");
+            let more = |done: u64| {
+                if done.is_multiple_of(20) {
+                    tell(done)?;
+                }
+                Ok(!until.exists())
+            };
+            tell(blocks::torture(&file, blocks, seed, more)?)?;
+            println!("done");
+        }
+        Command::Verify { file, blocks, seed, operations } => blocks::verify(&file, blocks, seed, operations)?,
+        Command::Stamp { file, blocks, from, count, ahead } => {
+            let generations = from..from.checked_add(count).context("--from: too large")?;
+            blocks::stamp(&file, blocks, generations, ahead.max(1), std::io::stdin().lock())?;
+        }
+        Command::Follow { file } => {
+            let (reads, stale) = blocks::follow(&file, std::io::stdin().lock(), std::io::stdout())?;
+            log(format_args!("{}: {reads} reads, {stale} stale", file.display()));
+            return Ok(if stale == 0 { Exit::Ok } else { Exit::No });
         }
     }
     Ok(Exit::Ok)
