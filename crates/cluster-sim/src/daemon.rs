@@ -45,6 +45,7 @@ impl World {
             Err(error) => return self.refused(id, &error),
         };
         // Short logs, so that snapshots are made, sent and found again.
+        engine.set_linger(500);
         engine.set_log_length(LogLength { most: (40, 1 << 20), tail: (10, 1 << 20) });
         if !host.leftovers.is_empty() {
             engine.set_leftovers(host.leftovers.clone());

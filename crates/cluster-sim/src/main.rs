@@ -47,6 +47,12 @@ const WANTED: &[&str] = &[
     "pauses",
     "logs refused",
     "forced recoveries",
+    "calls about keys",
+    "changes watched",
+    "cancels",
+    "links cut",
+    "boots with leftovers",
+    "watchdogs closed",
 ];
 /// The same where clusters change.
 const WANTED_CHANGES: &[&str] =

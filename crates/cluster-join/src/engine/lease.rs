@@ -85,8 +85,9 @@ pub struct Leases {
     guard: Guard,
     /// Up to when the daemon was told to feed the watchdog.
     fed_until: u64,
-    /// Since when nothing is held.
+    /// Since when nothing is held, and for how long at least before the watchdog is closed.
     idle_since: Option<u64>,
+    linger_ms: u64,
     /// The reset that was announced.
     announced: Option<Reset>,
 }
@@ -107,6 +108,7 @@ impl Leases {
             guard: Guard::Idle,
             fed_until: 0,
             idle_since: None,
+            linger_ms: LINGER_MS,
             announced: None,
         }
     }
@@ -117,6 +119,11 @@ impl Leases {
 }
 
 impl Engine {
+    /// Another time than the usual one for which the watchdog stays armed when nothing is held.
+    pub fn set_linger(&mut self, linger_ms: u64) {
+        self.leases.linger_ms = linger_ms;
+    }
+
     /// Leadership began or ended: what was echoed and granted in another one no longer counts.
     fn note_leadership(&mut self, now: Now) {
         let term = self.raw.raft.term;
@@ -299,7 +306,10 @@ impl Engine {
             return;
         }
         let since = *self.leases.idle_since.get_or_insert(now.ms);
-        if self.leases.guard == Guard::Armed && (now.ms >= since + LINGER_MS || self.stopping) && self.admitted() {
+        if self.leases.guard == Guard::Armed
+            && (now.ms >= since + self.leases.linger_ms || self.stopping)
+            && self.admitted()
+        {
             let op = Op::Armed { name: self.conf.name_of(self.me()), armed: false };
             let seq = self.calls.submit(now, op);
             self.leases.guard = Guard::Closing(seq);
