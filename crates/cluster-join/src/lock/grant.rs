@@ -1,5 +1,7 @@
 //! Taking, converting and giving back.
 
+use std::collections::BTreeSet;
+
 use nines_proto::ctl::{ErrorKind, Mode, Value};
 
 use super::{CallId, Decided, Grant, MAX_LOCKS, Owner, Refusal, Table, Wait};
@@ -233,12 +235,20 @@ impl Table {
     /// A node came back: what its former connections held is free, what they waited for is
     /// withdrawn and, where it `rebooted`, its sticky locks are free as well.
     pub fn returned(&mut self, node: u64, rebooted: bool, time: u64, decided: &mut Vec<Decided>) {
-        self.stop_waiting(node, time, decided);
+        // All of it goes before anyone is served: who is must not be told a value block that one of
+        // these locks might have been about to change.
+        let mut touched = self.leave_queues(node, decided);
         let over = |owner: &Owner| owner.connection.is_some() || rebooted;
         let owners: Vec<Owner> =
             self.owners(node).map(|(owner, _)| owner).filter(|owner| over(owner)).cloned().collect();
         for owner in owners {
-            self.close(&owner, time, decided);
+            for name in self.owned.get(&owner).cloned().unwrap_or_default() {
+                self.release(&name, &owner, End::Died, decided);
+                touched.insert(name);
+            }
+        }
+        for name in touched {
+            self.serve(&name, time, decided);
         }
         // The numbers of the former incarnation's calls mean nothing to the new one.
         for grant in self.resources.values_mut().flat_map(|resource| &mut resource.granted) {
@@ -251,7 +261,14 @@ impl Table {
     /// Takes a node out of every queue; what it holds, it keeps. A node that is not there must not
     /// be given anything.
     pub fn stop_waiting(&mut self, node: u64, time: u64, decided: &mut Vec<Decided>) {
-        let names: Vec<String> = self
+        for name in self.leave_queues(node, decided) {
+            self.serve(&name, time, decided);
+        }
+    }
+
+    /// The same without serving who waited behind it: the resources this concerns.
+    fn leave_queues(&mut self, node: u64, decided: &mut Vec<Decided>) -> BTreeSet<String> {
+        let names: BTreeSet<String> = self
             .resources
             .iter()
             .filter(|(_, resource)| {
@@ -259,8 +276,8 @@ impl Table {
             })
             .map(|(name, _)| name.clone())
             .collect();
-        for name in names {
-            let Some(resource) = self.resources.get_mut(&name) else { continue };
+        for name in &names {
+            let Some(resource) = self.resources.get_mut(name) else { continue };
             let mut gone = Vec::new();
             for queue in [&mut resource.converting, &mut resource.waiting] {
                 gone.extend(queue.iter().filter(|wait| wait.owner.node == node).map(|wait| wait.seq));
@@ -270,15 +287,15 @@ impl Table {
                 resource.waiting.iter().map(|wait| &wait.owner).filter(|owner| owner.node == node).cloned().collect();
             resource.waiting.retain(|wait| wait.owner.node != node);
             for owner in left {
-                self.forget(&owner, &name);
+                self.forget(&owner, name);
             }
             for seq in gone {
                 let message = format!("{name}: this host was out of the cluster while it waited");
                 let result = Err(Refusal::new(ErrorKind::Inquorate, message));
                 decided.push(Decided { call: CallId { node, seq }, result });
             }
-            self.serve(&name, time, decided);
         }
+        names
     }
 
     /// Removes `owner` from the resource: its lock, its conversion, its place in the queue.

@@ -330,6 +330,19 @@ fn a_value_block_is_in_doubt_when_one_died_who_might_have_written_it() {
         story.write(&connection(3, 3), Mode::Nl, "b").unwrap();
         assert_eq!(story.value(), Some(("b".into(), true)));
     }
+    // Whoever waited behind another of the dead node's calls is told so too.
+    let mut story = Story::default();
+    story.lock(connection(1, 1), Mode::Pw);
+    story.write(&connection(1, 1), Mode::Pw, "a").unwrap();
+    story.lock(connection(1, 2), Mode::Ex);
+    story.lock(connection(2, 3), Mode::Cr);
+    story.decided.clear();
+    story.table.returned(1, true, 3, &mut story.decided);
+    let told = story.decided.iter().find_map(|decided| match &decided.result {
+        Ok(Value::Granted { value, .. }) => Some(value.clone()),
+        _ => None,
+    });
+    assert_eq!(told, Some(Some(("a".into(), false))));
     // A call that is taken back wrote nothing and was about to write nothing.
     let mut story = Story::default();
     story.lock(connection(2, 2), Mode::Ex);
