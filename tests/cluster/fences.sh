@@ -71,6 +71,14 @@ power() {
     boots=$((${boots:-0} + 1))
     # shellcheck disable=SC2034 # for join
     boot="boot-$1-$boots"
+    printf '%s\n' "$boot" >"$tmp/room/$1.boot"
+    settle "$1"
+    daemon "$1" >"$tmp/room/$1.power"
+}
+# again NODE: its daemon is started once more, in the boot its host is in.
+again() {
+    # shellcheck disable=SC2034 # for join
+    boot=$(cat "$tmp/room/$1.boot")
     settle "$1"
     daemon "$1" >"$tmp/room/$1.power"
 }
