@@ -79,6 +79,15 @@ grep -q "e7.1: 4096 sectors now" "$tmp/log" || fail "$(cat "$tmp/log")"
 equal "on eth2" "$(who eth2)" "e7.1 "
 equal "writable now" "$(write eth1 02 05 a)" 41000040
 
+# Who is denied stays so when its line changes, without --state too.
+mac=$(ip -n "$(ns client)" -br link show eth1 | awk '{ print $3 }')
+equal "denied" "$(ask "{\"request\":\"deny\",\"export\":\"e7.2\",\"mac\":\"$mac\"}")" '{"answer":"done"}'
+sed -i '/^7 2/s/$/ -b 32/' "$tmp/exports"
+kill -HUP "$pid"
+again() { [ "$(ask '{"request":"exports"}' | jq -r '.exports[] | select(.export == "e7.2") | .buffers')" = 32 ]; }
+wait_for 10 again
+equal "still denied" "$(ask '{"request":"exports"}' | jq -r '.exports[] | select(.export == "e7.2") | .denied[]')" "$mac"
+
 # One whose file is missing does not keep the others from being served.
 echo "7 4 eth1 $tmp/none" >>"$tmp/exports"
 kill -HUP "$pid"

@@ -10,7 +10,7 @@ use nines_proto::aoe::Address;
 use nines_proto::mac::Mac;
 use serde::{Deserialize, Serialize};
 
-use crate::target::{Kept, Target};
+use crate::target::{Kept, Target, Unfit};
 
 /// A folder of such files.
 #[derive(Debug, Clone)]
@@ -18,14 +18,33 @@ pub struct Memory {
     folder: PathBuf,
 }
 
-/// What a file holds.
+/// What is remembered of one target, in a file or from one export to the next with its address.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Page {
+pub struct Page {
     /// The mask list the export was given when it started. Another one given later is an
     /// administrator's change of mind and replaces what was kept.
     given: Vec<String>,
     kept: Kept,
+}
+
+impl Page {
+    /// What a target that was given this mask list has now.
+    #[must_use]
+    pub fn of(target: &Target, given: &[Mac]) -> Self {
+        Self { given: texts(given), kept: target.kept() }
+    }
+
+    /// Gives it to a target that is given this mask list.
+    ///
+    /// # Errors
+    /// It is no target's memory; nothing has changed then.
+    pub fn recall(&self, target: &mut Target, given: &[Mac]) -> Result<(), Unfit> {
+        if self.given == texts(given) {
+            return target.restore(&self.kept);
+        }
+        target.restore(&Kept { mask: texts(given), ..self.kept.clone() })
+    }
 }
 
 impl Memory {
@@ -57,12 +76,8 @@ impl Memory {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
             other => other.with_context(what)?,
         };
-        let Page { given: before, mut kept } =
-            serde_json::from_slice(&text).with_context(what).context("remove it to start afresh")?;
-        if before != texts(given) {
-            kept.mask = texts(given);
-        }
-        target.restore(&kept).with_context(what).context("remove it to start afresh")?;
+        let page: Page = serde_json::from_slice(&text).with_context(what).context("remove it to start afresh")?;
+        page.recall(target, given).with_context(what).context("remove it to start afresh")?;
         target.saved();
         Ok(())
     }
@@ -73,7 +88,7 @@ impl Memory {
     /// The disk's; what was saved before is still there.
     pub fn keep(&self, target: &mut Target, given: &[Mac]) -> anyhow::Result<()> {
         let file = self.file(target.address());
-        let page = Page { given: texts(given), kept: target.kept() };
+        let page = Page::of(target, given);
         let mut text = serde_json::to_vec_pretty(&page)?;
         text.push(b'\n');
         self.replace(&file, &text).with_context(|| file.display().to_string())?;

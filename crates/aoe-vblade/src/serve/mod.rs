@@ -29,7 +29,7 @@ use crate::args::ExportOptions;
 use crate::args::table::MOST as EXPORTS;
 use crate::control::Control;
 use crate::export::Export;
-use crate::memory::Memory;
+use crate::memory::{Memory, Page};
 use crate::slots::Slots;
 use crate::target::ANSWER;
 use crate::wire::Wire;
@@ -71,6 +71,8 @@ pub struct Server {
     directory: Vec<(Address, usize)>,
     /// Exports that wait for one to leave that has their address.
     arriving: Vec<ExportOptions>,
+    /// What those that left have for their successors: who is denied above all.
+    legacies: Vec<(Address, Page)>,
     engine: Engine,
     /// By frame.
     requests: Box<[Option<Request>]>,
@@ -116,6 +118,7 @@ impl Server {
             exports: Slots::default(),
             directory: Vec::new(),
             arriving: Vec::new(),
+            legacies: Vec::new(),
             engine,
             requests: vec![None; frames].into(),
             free: (0..frames).rev().collect(),

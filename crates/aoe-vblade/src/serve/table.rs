@@ -10,6 +10,7 @@ use nines_sys::packet::link::Link;
 use super::Server;
 use crate::args::{ExportOptions, table};
 use crate::export::Export;
+use crate::memory::Page;
 use crate::wire::Wire;
 
 impl Server {
@@ -24,6 +25,9 @@ impl Server {
         let mtu = options.interfaces.iter().filter_map(|name| Link::named(name).ok()).map(|link| link.mtu).min();
         let (mtu, most) = (mtu.unwrap_or(usize::MAX), self.requests.len());
         let mut export = Export::open(options.clone(), self.memory.as_ref(), mtu, most)?;
+        if let Some((_, page)) = self.legacies.iter().find(|(known, _)| *known == address) {
+            page.recall(&mut export.target, &options.mask)?;
+        }
         for name in &options.interfaces {
             let known = self.wires.iter().find(|(_, wire)| wire.name() == name).map(|(number, _)| number);
             let wire = match known {
@@ -104,8 +108,11 @@ impl Server {
         let leaving: Vec<usize> =
             self.exports.iter().filter(|(_, export)| export.leaving).map(|(number, _)| number).collect();
         for number in leaving {
-            if self.requests.iter().flatten().all(|request| request.export != number) {
-                self.exports.remove(number);
+            if self.requests.iter().flatten().all(|request| request.export != number)
+                && let Some(Export { target, options, .. }) = self.exports.remove(number)
+            {
+                self.legacies.retain(|(address, _)| *address != options.address);
+                self.legacies.push((options.address, Page::of(&target, &options.mask)));
             }
         }
         self.close_idle_wires();

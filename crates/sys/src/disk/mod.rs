@@ -203,8 +203,10 @@ impl Engine {
 
     /// Hands what was started to the kernel: once for many.
     ///
+    /// What the kernel has no room for stays, and is handed over with the next.
+    ///
     /// # Errors
-    /// The kernel takes nothing for now; what was started stays and is handed over next time.
+    /// The kernel refuses the ring itself, which it has no reason to.
     pub fn submit(&mut self) -> io::Result<()> {
         match &mut self.backend {
             Backend::Ring(ring) => ring.submit(),
