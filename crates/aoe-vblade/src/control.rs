@@ -59,6 +59,10 @@ impl Control {
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => return Err(error.into()),
         }
+        // Its usual folder is gone after each start of the host.
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.exists()) {
+            fs::create_dir(folder).with_context(|| folder.display().to_string())?;
+        }
         // From its first moment on, not only from the change of its mode.
         let before = umask(Mode::from_bits_truncate(0o177));
         let listener = UnixListener::bind(path);
@@ -218,6 +222,16 @@ mod tests {
         let mut text = String::new();
         client.read_to_string(&mut text).unwrap();
         assert_eq!(text.lines().count(), 2, "{text}");
+    }
+
+    #[test]
+    fn the_folder_of_the_socket_is_made_and_not_a_whole_path() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("aoe-vblade/target.sock");
+        drop(Control::open(&path).unwrap());
+        assert!(path.parent().unwrap().is_dir());
+        let error = Control::open(&folder.path().join("a/b/target.sock")).unwrap_err();
+        assert!(format!("{error:#}").contains("a/b: No such file or directory"), "{error:#}");
     }
 
     #[test]

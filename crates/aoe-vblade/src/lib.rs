@@ -28,6 +28,7 @@ use anyhow::Context;
 use nines_cli::{Exit, Ready, log};
 use nines_sys::proc::signal_fd;
 use nix::errno::Errno;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 
 use args::{Exports, HELP, Invocation, Options, USAGE, Wrong};
@@ -71,6 +72,10 @@ fn reason(error: &io::Error) -> String {
 
 fn serve(options: Options) -> anyhow::Result<()> {
     let Options { exports, process } = options;
+    // Two descriptors an export, and a table may have a thousand. Refused, the table's end is not served.
+    if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);
+    }
     let ready = Ready::new(process.ready_fd).open().context("ready")?;
     let signals = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGUSR1];
     let signals = signal_fd(&signals).context("signalfd")?;
