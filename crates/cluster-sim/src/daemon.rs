@@ -1,7 +1,9 @@
 //! Daemons: started, fed with events, stopped and killed. As in the real one, what the engine
 //! wants on disk is there before what depends on it leaves the host.
 
+use cluster_conf::Conf;
 use cluster_join::engine::{Action, Engine, Event, LogLength};
+use cluster_join::log::Identity;
 
 use crate::check::{Consensus, Membership, Truth};
 
@@ -26,23 +28,28 @@ impl World {
             let left = host.orphans_until - time;
             return self.after(left, Happening::Start { host: id, boot });
         }
-        let conf = match cluster_conf::Conf::parse("cluster.conf", &host.file) {
+        let conf = match Conf::parse("cluster.conf", &host.file) {
             Ok(conf) if conf.node(id).is_some() => conf,
             _ => return self.trace.note(time, || format!("n{id} is not in its cluster.conf")),
         };
         host.version = 0;
-        let starts_over = host.disk.identity.start_over;
+        let (starts_over, written) = (host.disk.identity.start_over, host.disk.identity.clone());
         let loaded = match host.disk.load() {
             Ok(loaded) => loaded,
-            Err(error) => return self.refused(id, &error),
+            Err(error) => return self.refused(id, &conf, &error),
         };
+        let verdict = crate::check::must("c2_nothing_forgotten", host.disk.identity == written, || {
+            format!("node {id} takes itself for {:?} and is {written:?}", host.disk.identity)
+        });
+        self.check.that(verdict);
+        let host = self.host(id);
         host.disk.identity.incarnation += 1;
         let (identity, name) = (host.disk.identity.clone(), format!("boot{boot}"));
         let clock = host.clock;
-        let engine = Engine::new(conf, identity, name, loaded, seed, clock.read(time, time));
+        let engine = Engine::new(conf.clone(), identity, name, loaded, seed, clock.read(time, time));
         let mut engine = match engine {
             Ok(engine) => engine,
-            Err(error) => return self.refused(id, &error),
+            Err(error) => return self.refused(id, &conf, &error),
         };
         // Short logs, so that snapshots are made, sent and found again.
         engine.set_linger(500);
@@ -83,17 +90,17 @@ impl World {
     }
 
     /// The daemon does not take what is on its disk: the operator has it start over with nothing.
-    fn refused(&mut self, id: u64, error: &anyhow::Error) {
-        self.trace.note(self.time, || format!("n{id} refuses its log: {error:#}"));
+    fn refused(&mut self, id: u64, conf: &Conf, error: &anyhow::Error) {
+        self.trace.note(self.time, || format!("n{id} refuses its directory: {error:#}"));
         let number = self.number();
         let rotten = self.host(id).disk.rotten;
         self.check.that(crate::check::must("c2_nothing_forgotten", rotten, || {
-            format!("node {id} refuses a log that nobody damaged: {error:#}")
+            format!("node {id} refuses a directory that nobody damaged: {error:#}")
         }));
-        self.counts.one("logs refused");
+        let what = if error.to_string() == "identity" { "identities refused" } else { "logs refused" };
+        self.counts.one(what);
         let host = self.host(id);
-        let mut identity = host.disk.identity.clone();
-        (identity.store, identity.incarnation, identity.catching_up) = (format!("s{id}.{number}"), 0, false);
+        let identity = Identity::new(conf, id, format!("s{id}.{number}"));
         let former = host.disk.last;
         host.disk = crate::disk::Disk { former, ..crate::disk::Disk::new(identity) };
         let boot = host.boot;

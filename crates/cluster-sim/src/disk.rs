@@ -1,5 +1,6 @@
 //! A host's state directory: what is synced stays, of the write under way any part may.
 
+use anyhow::Context as _;
 use cluster_join::log::{HEADER, Identity, Loaded, SECTOR, Write, decode_snapshot, header, recover};
 use protobuf::Message as _;
 use raft::eraftpb::{Entry, HardState};
@@ -10,6 +11,8 @@ use crate::random::Random;
 #[derive(Debug, Clone)]
 pub struct Disk {
     pub identity: Identity,
+    /// The identity's file, where it is not what was written.
+    pub spoiled: Option<Vec<u8>>,
     pub snapshot: Option<(u64, Vec<u8>)>,
     pub log: Vec<u8>,
     /// What the log promises, as its last batch has it.
@@ -26,7 +29,7 @@ impl Disk {
     #[must_use]
     pub fn new(identity: Identity) -> Self {
         let (term, vote, last) = (0, 0, 0);
-        Self { identity, snapshot: None, log: header(), term, vote, last, rotten: false, former: 0 }
+        Self { identity, spoiled: None, snapshot: None, log: header(), term, vote, last, rotten: false, former: 0 }
     }
 
     /// Makes a write durable.
@@ -88,11 +91,22 @@ impl Disk {
         true
     }
 
+    /// Changes one bit of the identity's file.
+    pub fn rot_identity(&mut self, random: &mut Random) {
+        let Ok(mut bytes) = self.identity.encode() else { return };
+        let at = random.index(bytes.len());
+        bytes[at] ^= 1 << random.below(8);
+        (self.spoiled, self.rotten) = (Some(bytes), true);
+    }
+
     /// Reads it as a starting daemon does.
     ///
     /// # Errors
     /// The directory is damaged, and the daemon refuses it.
     pub fn load(&mut self) -> anyhow::Result<Loaded> {
+        if let Some(bytes) = self.spoiled.take() {
+            self.identity = Identity::decode(&bytes).context("identity")?;
+        }
         let log = recover(&self.log)?;
         self.log.truncate(log.length);
         // A write that the crash did not shorten is as good as one that was finished.

@@ -102,9 +102,15 @@ impl World {
             && random.one_in(3)
             && self.hosts.iter().filter(whole).count() > self.hosts.len() / 2
             && self.hosts.iter().all(|host| !host.disk.rotten)
-            && self.host(id).disk.rot(&mut random)
         {
-            self.counts.one("bits rotten");
+            if self.plan.identities && self.asking.one_in(2) {
+                let mut asking = self.asking.clone();
+                self.host(id).disk.rot_identity(&mut asking);
+                self.asking = asking;
+                self.counts.one("identities rotten");
+            } else if self.host(id).disk.rot(&mut random) {
+                self.counts.one("bits rotten");
+            }
         }
         self.random = random;
         let after = self.random.between(500 * MS, 5 * SECOND);

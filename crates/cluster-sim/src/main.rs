@@ -46,6 +46,7 @@ const WANTED: &[&str] = &[
     "partitions",
     "pauses",
     "logs refused",
+    "identities refused",
     "forced recoveries",
     "calls about keys",
     "changes watched",

@@ -121,6 +121,8 @@ pub struct Plan {
     pub two_links: bool,
     /// Hosts boot with something left over from before.
     pub leftovers: bool,
+    /// A bit that changes may be one of the file that says whose the log is.
+    pub identities: bool,
 }
 
 impl Plan {
@@ -140,6 +142,7 @@ impl Plan {
         plan.programs = random.one_in(2);
         plan.two_links = random.one_in(3);
         plan.leftovers = random.one_in(3);
+        plan.identities = random.one_in(2);
         plan
     }
 
@@ -165,21 +168,27 @@ impl Plan {
             }
         }
         conf.text = conffile::text(&conf);
-        Self { seed, conf, faults, length_ms, reconfigures: false, programs: false, two_links: false, leftovers: false }
+        Self { faults, length_ms, ..Self::plain(seed, conf) }
     }
 
     /// A history of `nodes` nodes with these faults.
     #[must_use]
     pub fn with(seed: u64, nodes: u64, faults: Faults) -> Self {
+        Self { faults, ..Self::plain(seed, Self::conf(nodes)) }
+    }
+
+    /// A history in which nothing happens to a cluster of this configuration.
+    fn plain(seed: u64, conf: Conf) -> Self {
         Self {
             seed,
-            conf: Self::conf(nodes),
-            faults,
+            conf,
+            faults: Faults::NONE,
             length_ms: 10_000,
             reconfigures: false,
             programs: false,
             two_links: false,
             leftovers: false,
+            identities: false,
         }
     }
 

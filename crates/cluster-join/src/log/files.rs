@@ -45,8 +45,10 @@ impl Files {
         let mut identity = match read(&directory.join("identity"))? {
             Some(bytes) => {
                 let path = directory.join("identity");
-                let identity: Identity =
-                    serde_json::from_slice(&bytes).with_context(|| format!("{}: damaged", path.display()))?;
+                let identity = Identity::decode(&bytes).with_context(|| {
+                    let (path, directory) = (path.display(), directory.display());
+                    format!("{path}: damaged: empty {directory} and the other nodes set this one up anew")
+                })?;
                 if let Some(conflict) = identity.conflict(wanted) {
                     bail!("{}: {conflict}", directory.display());
                 }
@@ -105,9 +107,7 @@ impl Files {
     /// # Errors
     /// The directory does not take it.
     pub fn save_identity(&self, identity: &Identity) -> anyhow::Result<()> {
-        let mut bytes = serde_json::to_vec_pretty(identity)?;
-        bytes.push(b'\n');
-        replace(&self.directory, "identity", &bytes)
+        replace(&self.directory, "identity", &identity.encode()?)
     }
 
     /// Remembers the reset that this host is about to get, or forgets it.
@@ -247,4 +247,35 @@ fn replace(directory: &Path, name: &str, bytes: &[u8]) -> anyhow::Result<()> {
         .and_then(|()| fs::rename(&temporary, &path))
         .and_then(|()| File::open(directory)?.sync_all());
     done.with_context(|| format!("{}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_with_a_damaged_identity_does_not_start_and_keeps_everything() {
+        let directory = tempfile::tempdir().unwrap();
+        let conf = r#"<cluster name="c" config_version="1"><clusternodes>
+            <clusternode name="n1" nodeid="1"/></clusternodes></cluster>"#;
+        let conf = cluster_conf::Conf::parse("cluster.conf", conf).unwrap();
+        let wanted = Identity::new(&conf, 1, "s".into());
+        for incarnation in 1..=2 {
+            let (_, identity, _) = Files::open(directory.path(), &wanted).unwrap();
+            assert_eq!(identity.incarnation, incarnation);
+        }
+        let path = directory.path().join("identity");
+        let text = fs::read_to_string(&path).unwrap();
+        let changed = text.replace("\"incarnation\": 2", "\"incarnation\": 1");
+        assert_ne!(changed, text);
+        fs::write(&path, &changed).unwrap();
+        let error = format!("{:#}", Files::open(directory.path(), &wanted).unwrap_err());
+        let said = format!(
+            "{0}/identity: damaged: empty {0} and the other nodes set this one up anew: \
+             its last line is not the checksum of the others",
+            directory.path().display()
+        );
+        assert_eq!(error, said);
+        assert_eq!(fs::read_to_string(&path).unwrap(), changed);
+    }
 }

@@ -1,5 +1,9 @@
 //! Whose log a state directory holds.
+//!
+//! The file is JSON for people to read, and a last line `crc32 XXXXXXXX` over all before it: a digit
+//! that changed would make the node another one, or have it forget in which run it is.
 
+use anyhow::{Context as _, ensure};
 use cluster_conf::Conf;
 use nines_proto::ctl::FenceEnd;
 use serde::{Deserialize, Serialize};
@@ -47,8 +51,36 @@ pub struct Forced {
     pub who: String,
 }
 
+/// The last line of the file whose other lines are these.
+fn last_line(text: &[u8]) -> String {
+    format!("crc32 {:08x}\n", crc32fast::hash(text))
+}
+
 impl Identity {
     pub const FORMAT: u32 = 1;
+
+    /// As its file holds it.
+    ///
+    /// # Errors
+    /// It has no form in JSON.
+    pub fn encode(&self) -> anyhow::Result<Vec<u8>> {
+        let mut bytes = serde_json::to_vec_pretty(self)?;
+        bytes.push(b'\n');
+        let sum = last_line(&bytes);
+        bytes.extend_from_slice(sum.as_bytes());
+        Ok(bytes)
+    }
+
+    /// Reads its file.
+    ///
+    /// # Errors
+    /// It is not what was written.
+    pub fn decode(bytes: &[u8]) -> anyhow::Result<Self> {
+        let length = bytes.len().saturating_sub(last_line(b"").len());
+        let (text, sum) = bytes.split_at(length);
+        ensure!(sum == last_line(text).as_bytes(), "its last line is not the checksum of the others");
+        serde_json::from_slice(text).context("not an identity of this program and version")
+    }
 
     /// Of a node that begins with an empty log called `store`.
     #[must_use]
@@ -82,5 +114,49 @@ impl Identity {
             return Some(format!("belongs to node {node}, not {}", wanted.node));
         }
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity() -> Identity {
+        let conf = r#"<cluster name="c" config_version="1"><clusternodes>
+            <clusternode name="n1" nodeid="1"/><clusternode name="n2" nodeid="2"/></clusternodes></cluster>"#;
+        let mut identity = Identity::new(&Conf::parse("cluster.conf", conf).unwrap(), 2, "5".repeat(32));
+        identity.incarnation = 1234;
+        identity.forced = Forced { epoch: 3, node: 2, peer: 1, how: "agent".into(), ..Forced::default() };
+        identity
+    }
+
+    #[test]
+    fn an_identity_is_read_as_it_was_written() {
+        assert_eq!(Identity::decode(&identity().encode().unwrap()).unwrap(), identity());
+    }
+
+    #[test]
+    fn an_identity_with_any_bit_changed_is_refused() {
+        let bytes = identity().encode().unwrap();
+        for at in 0..bytes.len() {
+            for bit in 0..8 {
+                let mut changed = bytes.clone();
+                changed[at] ^= 1 << bit;
+                assert!(Identity::decode(&changed).is_err(), "byte {at} bit {bit}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_identity_cut_at_any_length_is_refused() {
+        let bytes = identity().encode().unwrap();
+        for length in 0..bytes.len() {
+            assert!(Identity::decode(&bytes[..length]).is_err(), "{length} bytes");
+        }
+    }
+
+    #[test]
+    fn an_identity_without_a_checksum_is_refused() {
+        assert!(Identity::decode(&serde_json::to_vec_pretty(&identity()).unwrap()).is_err());
     }
 }

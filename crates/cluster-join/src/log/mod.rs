@@ -4,7 +4,7 @@
 //! the argument).
 //!
 //! ```text
-//! STATE/identity        whose log this is (JSON)
+//! STATE/identity        whose log this is (JSON and a checksum)
 //! STATE/snapshot-INDEX  the replicated state at INDEX
 //! STATE/log-NUMBER      batches; NUMBER grows each time the log is rewritten shorter
 //! ```
