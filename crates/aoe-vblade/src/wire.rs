@@ -9,25 +9,27 @@ use nines_cli::log;
 use nines_proto::aoe::statistics::Interface;
 use nines_proto::aoe::{Address, ETHERTYPE, Flags, Shelf, Slot, sectors_per_frame};
 use nines_sys::frames::Frames;
-use nines_sys::packet::batch::{BATCH, Batch, Patience};
+use nines_sys::packet::batch::{BATCH, Batch};
 use nines_sys::packet::link::Link;
+use nines_sys::packet::shared::ReceiveRing;
 use nines_sys::packet::{Instruction, OTHER_HOST, PacketSocket};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-/// How long a frame is waited for with the cheaper of the two calls that can wait.
-pub const PATIENCE: Duration = Duration::from_millis(50);
 /// How long a full send buffer may take to drain.
 const DRAIN: Duration = Duration::from_millis(100);
-/// Frames taken one by one before a batch is tried.
-const SINGLES: u32 = 8;
-/// Bounds of the socket's buffers.
+/// Frames that can wait to be taken: eight hosts with a full window each, but not more memory than
+/// a small machine has to spare.
+const SLOTS: (usize, usize) = (256, 2048);
+/// Bounds of the send buffer.
 const BUFFER_BYTES: (usize, usize) = (1 << 20, 64 << 20);
 
 /// An open interface.
 #[derive(Debug)]
 pub struct Wire {
     name: String,
+    /// None where there was no memory for it: then nothing is heard.
+    ring: Option<ReceiveRing>,
     socket: PacketSocket,
     link: Option<Link>,
     /// Messages its targets say they can queue, all together, counting those that were here once.
@@ -35,10 +37,6 @@ pub struct Wire {
     batch: Batch,
     /// Answers with their lengths.
     queue: Vec<(usize, usize)>,
-    /// Frames the last batch had: what the next is prepared for.
-    last: usize,
-    /// Frames that came one by one since.
-    singles: u32,
     /// Frames go to the driver directly.
     bypasses: bool,
     counters: Counters,
@@ -76,19 +74,17 @@ impl Wire {
         // Without it frames take the longer way.
         let bypasses = socket.bypass_queue(true).is_ok();
         let (batch, queue, counters) = (Batch::default(), Vec::with_capacity(BATCH), Counters::default());
-        let wire = Self {
+        let mut wire = Self {
             name: name.to_owned(),
+            ring: None,
             socket,
             link: Some(link),
             buffers: 0,
             batch,
             queue,
-            last: 1,
-            singles: 0,
             bypasses,
             counters,
         };
-        wire.socket.set_patience(PATIENCE).map_err(named)?;
         wire.size_buffers(link.mtu).map_err(named)?;
         wire.socket.bind(link.index).map_err(named)?;
         Ok(wire)
@@ -97,9 +93,13 @@ impl Wire {
     /// One more target on it, that says it can queue so many messages.
     pub fn expect(&mut self, buffers: usize) {
         self.buffers += buffers;
-        if let Some(link) = self.link
-            && let Err(error) = self.size_buffers(link.mtu)
-        {
+        if let Some(link) = self.link {
+            self.make_room(link);
+        }
+    }
+
+    fn make_room(&mut self, link: Link) {
+        if let Err(error) = self.size_buffers(link.mtu) {
             log(format_args!("{}: buffers: {error}", self.name));
         }
     }
@@ -116,12 +116,22 @@ impl Wire {
         self.link
     }
 
-    /// Room for what several hosts may have under way at once. A frame is charged as the memory
-    /// it came in: a power of two on most drivers.
-    fn size_buffers(&self, mtu: usize) -> io::Result<()> {
+    /// Room for what several hosts may have under way at once. A frame to send is charged as the
+    /// memory it is in: a power of two.
+    fn size_buffers(&mut self, mtu: usize) -> io::Result<()> {
         let charged = (mtu + 1024).next_power_of_two() + 1024;
         let bytes = 16 * self.buffers * charged;
-        self.socket.set_buffers(bytes.clamp(BUFFER_BYTES.0, BUFFER_BYTES.1))
+        self.socket.set_buffers(bytes.clamp(BUFFER_BYTES.0, BUFFER_BYTES.1))?;
+        let slots = (8 * self.buffers).clamp(SLOTS.0, SLOTS.1).next_power_of_two();
+        if self.ring.as_ref().is_some_and(|ring| ring.fits(slots, mtu)) {
+            return Ok(());
+        }
+        // What is in the old one is lost, and asked for again.
+        if self.ring.take().is_some() {
+            self.socket.unshare()?;
+        }
+        self.ring = Some(self.socket.share(slots, mtu)?);
+        Ok(())
     }
 
     /// Follows the interface: down, up, another MTU or address, gone, back under another index.
@@ -144,54 +154,31 @@ impl Wire {
             self.link = None;
             return false;
         }
-        if let Err(error) = self.size_buffers(link.mtu) {
-            log(format_args!("{name}: buffers: {error}"));
-        }
         let state = if link.running { "up" } else { "down" };
         let sectors = sectors_per_frame(link.mtu);
         log(format_args!("{name}: {state}, MTU {}, {sectors} sectors a frame", link.mtu));
+        self.make_room(link);
         true
     }
 
-    /// Takes the frames that are there, one into each of the last of `free`, which then lose
-    /// them; `came` is given each with its length on the wire, which may be more than the frame
-    /// holds. Nothing when the interface is down, which is news elsewhere.
-    pub fn receive(
-        &mut self,
-        frames: &mut Frames,
-        free: &mut Vec<usize>,
-        patience: Patience,
-        came: &mut Vec<(usize, usize)>,
-    ) {
-        // Frames that come one at a time are taken by the cheaper call, and looked behind now and
-        // then.
-        if self.last == 1 && self.singles < SINGLES {
+    /// Takes the frames that are there, a batch at most, one into each of the last of `free`, which
+    /// then lose them; `came` is given each with its length on the wire, which may be more than the
+    /// frame holds.
+    pub fn receive(&mut self, frames: &mut Frames, free: &mut Vec<usize>, came: &mut Vec<(usize, usize)>) {
+        let Some(ring) = &mut self.ring else { return };
+        for _ in 0..BATCH {
+            // The frame given back last is the one still in the processor's cache.
             let Some(frame) = free.last().copied() else { return };
-            let bytes = frames.bytes_mut(frame);
-            let length = match patience {
-                Patience::FirstFrame => self.socket.receive_soon(bytes),
-                Patience::None => self.socket.receive(bytes),
-            };
-            if let Ok(length) = length {
-                self.singles += 1;
-                free.pop();
-                came.push((frame, length));
-            }
-            return;
-        }
-        self.singles = 0;
-        let most = (4 * self.last).min(BATCH).min(free.len());
-        // The frame given back last is the one still in the processor's cache.
-        let mut into = [0; BATCH];
-        for (slot, frame) in into.iter_mut().zip(free.iter().rev().take(most)) {
-            *slot = *frame;
-        }
-        let taken = self.socket.receive_batch(&mut self.batch, frames, &into[..most], patience, |frame, length| {
+            let Some(length) = ring.take(frames.bytes_mut(frame)) else { return };
+            free.pop();
             came.push((frame, length));
-        });
-        let taken = taken.unwrap_or(0);
-        self.last = taken.max(1);
-        free.truncate(free.len() - taken);
+        }
+    }
+
+    /// Takes note of what the interface has to say against its use: it was down. Until somebody
+    /// does, it is news.
+    pub fn heed(&self) {
+        let _ = self.socket.take_error();
     }
 
     /// Has an answer sent by the next [`send`](Self::send).

@@ -209,6 +209,46 @@ fn a_link_that_goes_down_and_up_is_followed() {
 }
 
 #[test]
+fn a_link_that_is_down_takes_no_processor_time() {
+    if !cable(1500) {
+        return;
+    }
+    let target = Target::start("");
+    assert_eq!(read(&mut Initiator::open("client0").unwrap(), 9, 1), numbered(9));
+    let used = || {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", target.child.id())).unwrap();
+        let (_, fields) = stat.rsplit_once(')').unwrap();
+        let ticks = |field: usize| fields.split_whitespace().nth(field).unwrap().parse::<u64>().unwrap();
+        // utime and stime of proc(5), in hundredths of a second.
+        ticks(11) + ticks(12)
+    };
+    ip("link set target0 down");
+    let before = used();
+    std::thread::sleep(Duration::from_millis(500));
+    let after = used();
+    assert!(after - before < 10, "{} of 50 ticks", after - before);
+    ip("link set target0 up");
+    assert_eq!(read(&mut Initiator::open("client0").unwrap(), 9, 1), numbered(9));
+    target.end();
+}
+
+#[test]
+fn frames_are_taken_however_often_the_shared_memory_has_been_full() {
+    for mtu in [1500, 9000] {
+        if !cable(mtu) {
+            return;
+        }
+        let target = Target::start("");
+        let mut initiator = Initiator::open("client0").unwrap();
+        // Four times round the slots.
+        for sector in 0..SECTORS {
+            assert_eq!(read(&mut initiator, sector, 1), numbered(sector));
+        }
+        target.end();
+    }
+}
+
+#[test]
 fn another_mtu_is_followed() {
     if !cable(9000) {
         return;

@@ -13,6 +13,7 @@ use socket2::{Domain, SockFilter, Socket, Type};
 
 pub mod batch;
 pub mod link;
+pub mod shared;
 
 /// The length of an Ethernet header: two addresses and the EtherType.
 pub const ETHERNET_HEADER: usize = 14;
@@ -88,7 +89,7 @@ impl PacketSocket {
         let socket = Socket::new(Domain::PACKET, Type::RAW.cloexec(), None)?;
         let program: Vec<SockFilter> = filter.iter().map(|instruction| instruction.encode()).collect();
         socket.attach_filter(&program)?;
-        match set_option(&socket, libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, 1) {
+        match set_option(&socket, libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, 1_i32) {
             // Older than Linux 4.20: a socket bound to one EtherType is not given its own frames
             // anyway.
             Err(error) if error.raw_os_error() == Some(libc::ENOPROTOOPT) => {}
@@ -152,10 +153,10 @@ impl PacketSocket {
     /// # Errors
     /// Older than Linux 3.14.
     pub fn bypass_queue(&self, bypass: bool) -> io::Result<()> {
-        set_option(&self.socket, libc::SOL_PACKET, libc::PACKET_QDISC_BYPASS, bypass.into())
+        set_option(&self.socket, libc::SOL_PACKET, libc::PACKET_QDISC_BYPASS, libc::c_int::from(bypass))
     }
 
-    /// Has [`receive_soon`](Self::receive_soon) wait so long.
+    /// Has [`receive_batch`](Self::receive_batch) wait so long.
     ///
     /// # Errors
     /// A time the kernel cannot count.
@@ -163,13 +164,13 @@ impl PacketSocket {
         self.socket.set_read_timeout(Some(patience))
     }
 
-    /// As [`receive`](Self::receive), but waits a while for a frame: one call where a busy loop
-    /// would need two, poll(2) being the other.
+    /// What went wrong since this was last called; told once. `NetworkDown` after the interface
+    /// went down.
     ///
     /// # Errors
-    /// As recv(2).
-    pub fn receive_soon(&self, frame: &mut [u8]) -> io::Result<usize> {
-        Ok(recv(self.socket.as_raw_fd(), frame, MsgFlags::MSG_TRUNC)?)
+    /// As getsockopt(2).
+    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
+        self.socket.take_error()
     }
 
     /// Takes one frame and returns its length on the wire, which is more than the buffer's when
@@ -238,11 +239,12 @@ const fn length_of<T>() -> libc::socklen_t {
     size_of::<T>() as libc::socklen_t
 }
 
-fn set_option(socket: &Socket, level: libc::c_int, name: libc::c_int, value: libc::c_int) -> io::Result<()> {
+/// Sets an option to a number or one of the kernel's structures.
+fn set_option<T: Copy>(socket: &Socket, level: libc::c_int, name: libc::c_int, value: T) -> io::Result<()> {
     let pointer = &raw const value;
-    let length = length_of::<libc::c_int>();
-    // SAFETY: `pointer` and `length` describe `value`, an int that outlives the call;
-    // setsockopt(2) only reads it.
+    let length = length_of::<T>();
+    // SAFETY: `pointer` and `length` describe `value`, which outlives the call; setsockopt(2) only
+    // reads it.
     let done = unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, pointer.cast(), length) };
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

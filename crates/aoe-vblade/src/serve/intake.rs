@@ -4,7 +4,6 @@ use std::time::Instant;
 
 use nines_proto::aoe::{Command, Flags, Header, ata};
 use nines_proto::mac::Mac;
-use nines_sys::packet::batch::Patience;
 
 use super::Server;
 use super::work::{Request, Work};
@@ -12,9 +11,9 @@ use crate::target::Step;
 
 impl Server {
     /// Takes a batch of frames from a wire. Whether there was one.
-    pub(super) fn receive(&mut self, number: usize, patience: Patience) -> bool {
+    pub(super) fn receive(&mut self, number: usize) -> bool {
         let Some(wire) = self.wires.get_mut(number) else { return false };
-        wire.receive(self.engine.frames_mut(), &mut self.free, patience, &mut self.came);
+        wire.receive(self.engine.frames_mut(), &mut self.free, &mut self.came);
         let mut came = std::mem::take(&mut self.came);
         let found = !came.is_empty();
         if found {

@@ -20,7 +20,6 @@ use nines_proto::aoe::{Address, ata};
 use nines_sys::disk::{Done, Engine, Kind};
 use nines_sys::frames::Frames;
 use nines_sys::packet::ETHERNET_HEADER;
-use nines_sys::packet::batch::Patience;
 use nines_sys::packet::link::LinkWatch;
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
@@ -163,8 +162,11 @@ impl Server {
             if found.control {
                 self.steer();
             }
+            if found.trouble {
+                self.wires.iter().for_each(|(_, wire)| wire.heed());
+            }
             // Outgrown frames are made anew as soon as none is in use, which may be now.
-            if found.work || self.outgrown {
+            if found.work || found.trouble || self.outgrown {
                 self.busy()?;
             }
         }
@@ -187,11 +189,8 @@ impl Server {
     fn busy(&mut self) -> anyhow::Result<()> {
         let began = Instant::now();
         loop {
-            let alone = self.engine.flying() == 0 && self.wires.len() == 1;
-            // One call that waits instead of two, where there is nothing else to wait for.
-            let patience = if alone { Patience::FirstFrame } else { Patience::None };
             // As the clock was last read, for frames or for answers.
-            if !self.turn(patience)? || self.now.saturating_duration_since(began) >= BUSY {
+            if !self.turn()? || self.now.saturating_duration_since(began) >= BUSY {
                 break;
             }
         }
@@ -201,11 +200,11 @@ impl Server {
     }
 
     /// Takes what has come, and sends what is finished. Whether there was anything.
-    fn turn(&mut self, patience: Patience) -> anyhow::Result<bool> {
+    fn turn(&mut self) -> anyhow::Result<bool> {
         let mut found = false;
         if self.takes_frames() {
             for wire in 0..self.wires.numbers() {
-                found |= self.receive(wire, patience);
+                found |= self.receive(wire);
             }
         }
         self.flush_where_due();

@@ -30,6 +30,8 @@ pub(super) struct Found {
     pub control: bool,
     /// Frames, or a disk that is done.
     pub work: bool,
+    /// An interface has something to say that is no frame.
+    pub trouble: bool,
 }
 
 #[derive(Debug)]
@@ -104,6 +106,7 @@ impl Waiting {
                 SIGNALS => found.signal = true,
                 NEWS => found.news = true,
                 CONTROL => found.control = true,
+                WIRE if event.events().contains(EpollFlags::EPOLLERR) => found.trouble = true,
                 _ => found.work = true,
             }
         }

@@ -10,15 +10,6 @@ use crate::frames::Frames;
 /// Frames one call takes at most.
 pub const BATCH: usize = 64;
 
-/// Whether a call waits for the first frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Patience {
-    /// For as long as [`PacketSocket::set_patience`] said.
-    FirstFrame,
-    /// Not at all.
-    None,
-}
-
 /// The kernel's description of a batch, kept from call to call.
 pub struct Batch {
     vectors: [libc::iovec; BATCH],
@@ -58,9 +49,10 @@ impl Batch {
 }
 
 impl PacketSocket {
-    /// Takes the frames that are waiting, one into each of `into` until there are no more, and
-    /// tells each one's length on the wire, which is more than the frame's own when it did not
-    /// fit. Returns how many came. `WouldBlock` when none did.
+    /// Waits for a frame, for as long as [`PacketSocket::set_patience`] said, and takes it and those
+    /// behind it, one into each of `into` until there are no more. Tells each one's length on the
+    /// wire, which is more than the frame's own when it did not fit. Returns how many came.
+    /// `WouldBlock` when none did.
     ///
     /// # Errors
     /// As recvmmsg(2).
@@ -72,16 +64,11 @@ impl PacketSocket {
         batch: &mut Batch,
         frames: &mut Frames,
         into: &[usize],
-        patience: Patience,
         mut came: impl FnMut(usize, usize),
     ) -> io::Result<usize> {
         let length = frames.length();
         let count = batch.describe(frames, into.iter().map(|frame| (*frame, length)));
-        let flags = libc::MSG_TRUNC
-            | match patience {
-                Patience::FirstFrame => libc::MSG_WAITFORONE,
-                Patience::None => libc::MSG_DONTWAIT,
-            };
+        let flags = libc::MSG_TRUNC | libc::MSG_WAITFORONE;
         let headers = batch.headers.as_mut_ptr();
         // SAFETY: the first `count` headers each describe one vector of `batch`, which describes
         // memory of `frames` that nobody else has; the call is over when it returns.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use nines_proto::aoe::ETHERTYPE;
 use nines_proto::aoe::ata::DATA;
 use nines_sys::frames::Frames;
-use nines_sys::packet::batch::{BATCH, Batch, Patience};
+use nines_sys::packet::batch::{BATCH, Batch};
 use nines_sys::packet::link::Link;
 use nines_sys::packet::{ETHERNET_HEADER, Instruction, PacketSocket};
 use nix::errno::Errno;
@@ -78,7 +78,7 @@ impl Wire {
         self.came.clear();
         let came = &mut self.came;
         let note = |frame, length| came.push((frame, length));
-        match self.socket.receive_batch(&mut self.batch, &mut self.input, &self.order, Patience::FirstFrame, note) {
+        match self.socket.receive_batch(&mut self.batch, &mut self.input, &self.order, note) {
             Ok(_) => {}
             Err(error) if idle(&error) => return Ok(false),
             Err(error) => return Err(error),
@@ -101,7 +101,7 @@ impl Wire {
         self.came.clear();
         let came = &mut self.came;
         let note = |frame, length| came.push((frame, length));
-        match self.socket.receive_batch(&mut self.batch, &mut self.input, &self.order, Patience::FirstFrame, note) {
+        match self.socket.receive_batch(&mut self.batch, &mut self.input, &self.order, note) {
             Ok(_) => {}
             Err(error) if idle(&error) => return Ok(()),
             Err(error) => return Err(error),
