@@ -155,3 +155,20 @@ fn a_removed_node_can_be_started_again_while_it_votes() {
 fn a_node_gets_a_vote_when_it_would_use_it() {
     kept_while_it_changes(23081);
 }
+
+#[test]
+fn a_node_fenced_before_it_ever_joined_has_no_log_that_could_be_removed() {
+    changes_and_keeps(Plan::of(12876));
+}
+
+#[test]
+fn a_node_that_was_removed_and_added_again_counts_its_runs_anew() {
+    for seed in [55438, 104_418] {
+        changes_and_keeps(Plan::of(seed));
+    }
+}
+
+#[test]
+fn the_word_that_lets_a_host_in_with_leftovers_is_good_for_one_boot() {
+    changes_and_keeps(Plan::of(157_708));
+}

@@ -299,8 +299,7 @@ impl Engine {
 
     /// What a node of a new boot has from before it joined, which nobody's locks protect.
     fn leftovers_of(&self, hello: &Hello) -> Option<String> {
-        let member = self.state.members.get(&hello.node);
-        let excused = member.is_some_and(|member| member.waived || member.boot == hello.boot);
+        let excused = self.state.may_have_leftovers(hello.node, &hello.boot);
         (!excused && !hello.leftovers.is_empty()).then(|| format!("it has {}", hello.leftovers.join(", ")))
     }
 

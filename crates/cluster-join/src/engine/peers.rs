@@ -537,8 +537,9 @@ impl Engine {
             && self.lets_in(&self.hello())
         {
             self.peers.proposed = Some(now.ms);
-            let Hello { node, incarnation, boot, store, .. } = self.hello();
-            commands.push(Command::Joined { node, incarnation, boot, store, time });
+            let Hello { node, incarnation, boot, store, leftovers, .. } = self.hello();
+            let unclean = !leftovers.is_empty();
+            commands.push(Command::Joined { node, incarnation, boot, store, unclean, time });
         }
         for (node, peer) in &self.peers.others {
             let record = self.state.members.get(node);
@@ -568,6 +569,7 @@ impl Engine {
                             incarnation: hello.incarnation,
                             boot: hello.boot.clone(),
                             store: hello.store.clone(),
+                            unclean: !hello.leftovers.is_empty(),
                             time,
                         })
                 })

@@ -239,7 +239,8 @@ impl State {
         }
         for id in gone {
             let name = self.name_of(id);
-            if let Some(member) = self.members.remove(&id) {
+            // One that never joined has shown no log.
+            if let Some(member) = self.members.remove(&id).filter(|member| !member.store.is_empty()) {
                 self.configured.removed.insert(member.store, Removed { node: id, name, version, time });
             }
             self.configured.stored.remove(&id);
@@ -350,7 +351,8 @@ mod tests {
 
     fn joined(state: &mut State, node: u64) {
         let (boot, store) = ("b".into(), format!("s{node}"));
-        state.apply(Command::Joined { node, incarnation: 1, boot, store, time: 1 }, &mut Vec::new());
+        let join = Command::Joined { node, incarnation: 1, boot, store, unclean: false, time: 1 };
+        state.apply(join, &mut Vec::new());
     }
 
     fn call(state: &mut State, node: u64, call: Op) -> Result<Value, Refusal> {
@@ -409,8 +411,9 @@ mod tests {
         joined(&mut state, 3);
         assert!(!state.members.contains_key(&3), "its log was removed");
         assert_eq!(state.configured.removed("s3").map(|removed| removed.version), Some(2));
-        let store = "another".into();
-        state.apply(Command::Joined { node: 3, incarnation: 1, boot: "b".into(), store, time: 1 }, &mut Vec::new());
+        let (boot, store) = ("b".into(), "another".into());
+        let join = Command::Joined { node: 3, incarnation: 1, boot, store, unclean: false, time: 1 };
+        state.apply(join, &mut Vec::new());
         assert!(state.members[&3].present);
     }
 

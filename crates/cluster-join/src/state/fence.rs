@@ -248,6 +248,13 @@ impl State {
         self.members.get(&node).is_some_and(|member| member.fenced && member.boot == boot)
     }
 
+    /// Whether `node` is let in although it has leftovers: a person said so, or they are of a boot in
+    /// which it was a member.
+    #[must_use]
+    pub fn may_have_leftovers(&self, node: u64, boot: &str) -> bool {
+        self.members.get(&node).is_some_and(|member| member.waived || member.boot == boot)
+    }
+
     /// Frees what the former boot of `node` had; how much that was, for people.
     pub(super) fn free(&mut self, node: u64, time: u64, decided: &mut Vec<Decided>) -> usize {
         let count = self.locks.owned_by(node) + self.keys.owned_by(node);
@@ -422,7 +429,20 @@ impl State {
 
     /// Whether a node may join, and what its joining says about a fencing that waits: another
     /// boot is the end of the one that was to be fenced, the same boot makes it needless.
-    pub(super) fn may_join(&mut self, node: u64, boot: &str, time: u64, results: &mut Results<'_>) -> bool {
+    ///
+    /// One with leftovers is let in by a person, once. The leader asks before it proposes, but what it
+    /// proposed before may use that up: only here is it known whether there still is such a word.
+    pub(super) fn may_join(
+        &mut self,
+        node: u64,
+        boot: &str,
+        unclean: bool,
+        time: u64,
+        results: &mut Results<'_>,
+    ) -> bool {
+        if unclean && !self.may_have_leftovers(node, boot) {
+            return false;
+        }
         let Some(member) = self.members.get(&node) else {
             self.void(node, "it has joined", time, results);
             return true;

@@ -31,8 +31,12 @@ impl World {
     }
 
     fn joined(&mut self, node: u64, incarnation: u64, boot: &str) -> bool {
+        self.joins(node, incarnation, boot, false)
+    }
+
+    fn joins(&mut self, node: u64, incarnation: u64, boot: &str, unclean: bool) -> bool {
         let (boot, store) = (format!("{boot}{node}"), format!("s{node}"));
-        let effects = self.apply(Command::Joined { node, incarnation, boot, store, time: TIME });
+        let effects = self.apply(Command::Joined { node, incarnation, boot, store, unclean, time: TIME });
         let joined = effects.iter().any(|effect| matches!(effect, Effect::Joined { .. }));
         if joined && incarnation > 1 {
             self.seq[usize::try_from(node).unwrap()] = 0;
@@ -315,6 +319,20 @@ fn leftovers_hold_a_node_until_they_are_gone() {
     assert_eq!(world.state.members[&3].held.as_ref().map(|hold| hold.firm), Some(false));
     assert_eq!(world.holder(), 3, "nothing is free because of it");
     assert!(world.joined(3, 2, "b") && world.state.members[&3].held.is_none());
+}
+
+#[test]
+fn a_person_s_word_lets_one_boot_in_with_leftovers() {
+    let mut world = World::new();
+    world.lost(3);
+    assert!(!world.joins(3, 2, "b", true), "nobody said so");
+    world.apply(Command::Held { node: 3, name: "n3".into(), why: "it has domain web1".into(), time: TIME });
+    let (name, who) = ("n3".into(), "uid 0 on n1".into());
+    world.call(1, Op::Unfence { node: 3, name, who, devices: false });
+    // Both were proposed before the first was decided.
+    assert!(world.joins(3, 2, "b", true) && !world.joins(3, 3, "c", true));
+    assert_eq!((world.state.members[&3].incarnation, world.holder()), (2, 1));
+    assert!(world.joins(3, 4, "b", true), "in the same boot they are its own");
 }
 
 #[test]

@@ -25,7 +25,16 @@ use keys::Keys;
 #[serde(rename_all = "kebab-case")]
 pub enum Command {
     /// A node's daemon takes part, in this incarnation and this boot of its host.
-    Joined { node: u64, incarnation: u64, boot: String, store: String, time: u64 },
+    Joined {
+        node: u64,
+        incarnation: u64,
+        boot: String,
+        store: String,
+        /// It said that it has something from before that only a member may have.
+        #[serde(default, skip_serializing_if = "is_false")]
+        unclean: bool,
+        time: u64,
+    },
     /// That incarnation is silent. Its locks stay its own.
     Lost { node: u64, incarnation: u64, time: u64 },
     /// A call of one of a node's clients. A node numbers its calls, and they take effect in that
@@ -271,8 +280,8 @@ impl State {
     pub fn apply(&mut self, command: Command, effects: &mut Vec<Effect>) {
         let mut decided = Vec::new();
         match command {
-            Command::Joined { node, incarnation, boot, store, time } => {
-                self.joined(node, incarnation, boot, store, time, &mut decided, effects);
+            Command::Joined { node, incarnation, boot, store, unclean, time } => {
+                self.joined(node, incarnation, boot, store, unclean, time, &mut decided, effects);
             }
             Command::Lost { node, incarnation, time } => {
                 if let Some(member) = self.members.get_mut(&node)
@@ -356,6 +365,7 @@ impl State {
         incarnation: u64,
         boot: String,
         store: String,
+        unclean: bool,
         time: u64,
         decided: &mut Vec<Decided>,
         effects: &mut Vec<Effect>,
@@ -371,7 +381,7 @@ impl State {
         }) {
             return;
         }
-        if !self.may_join(node, &boot, time, &mut Results { decided, effects }) {
+        if !self.may_join(node, &boot, unclean, time, &mut Results { decided, effects }) {
             return;
         }
         let known = self.members.get(&node);

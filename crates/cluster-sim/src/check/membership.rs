@@ -10,6 +10,8 @@ use super::{Verdict, must};
 #[derive(Debug, Default)]
 pub struct Membership {
     incarnations: BTreeMap<u64, (u64, String)>,
+    /// The configuration up to which those that were removed are forgotten there.
+    forgotten: u32,
     /// Every configuration that was committed, by version, and the nodes of the newest.
     texts: BTreeMap<u32, String>,
     wanted: Option<Vec<u64>>,
@@ -27,11 +29,18 @@ impl Membership {
         must("m1_views_only_grow", now >= before, || format!("node {node} went from entry {before} back to {now}"))
     }
 
-    /// M3: of each node one run is admitted, and later ones replace earlier ones.
+    /// M3: of each node one run is admitted, and later ones replace earlier ones. A node that was removed
+    /// and added again is another one: it begins with an empty log, and counts from the beginning. That it
+    /// was is seen in the configurations, all of which the state of an entry has: of two that follow each
+    /// other in one step, the second may have again what the first had not.
     ///
     /// # Errors
     /// An earlier one came back.
     pub fn m3_one_incarnation(&mut self, state: &State) -> Verdict {
+        for conf in state.configured.history().filter(|conf| conf.version > self.forgotten) {
+            self.incarnations.retain(|node, _| names(&conf.text, *node));
+        }
+        self.forgotten = state.configured.current().map_or(0, |current| current.version);
         for (node, member) in &state.members {
             let known = self.incarnations.entry(*node).or_insert((member.incarnation, member.boot.clone()));
             let (incarnation, boot) = known;
@@ -62,14 +71,11 @@ impl Membership {
         let last = self.texts.keys().next_back().copied().unwrap_or_default();
         for conf in state.configured.history().filter(|conf| conf.version > last) {
             self.texts.insert(conf.version, conf.text.clone());
+            let gone = self.stores.iter().filter(|(node, _)| !names(&conf.text, **node));
+            self.removed.extend(gone.map(|(_, store)| store.clone()));
+            self.stores.retain(|node, _| names(&conf.text, *node));
         }
         self.wanted = Some((1..=64).filter(|id| state.configured.node(*id).is_some()).collect());
-        let gone: Vec<u64> =
-            self.incarnations.keys().copied().filter(|node| state.configured.node(*node).is_none()).collect();
-        for node in gone {
-            self.incarnations.remove(&node);
-            self.removed.extend(self.stores.remove(&node));
-        }
         must("m6_versions_grow", current.version > last, || format!("version {} after {last}", current.version))
     }
 
@@ -83,12 +89,13 @@ impl Membership {
         })
     }
 
-    /// M7: a log that was removed is never a member's again.
+    /// M7: a log that was removed is never a member's again. What is known of a node that was fenced
+    /// before it ever joined names no log, and may be forgotten and noted again.
     ///
     /// # Errors
     /// It is.
     pub fn m7_removed_stays_out(&mut self, state: &State) -> Verdict {
-        for (node, member) in &state.members {
+        for (node, member) in state.members.iter().filter(|(_, member)| !member.store.is_empty()) {
             if self.stores.get(node) != Some(&member.store) {
                 must("m7_removed_stays_out", !self.removed.contains(&member.store), || {
                     format!("node {node} is a member with the log {}, which was removed", member.store)
@@ -119,7 +126,12 @@ impl Membership {
     /// The newest configurations without a gap that have node `id`.
     #[must_use]
     pub fn files_with(&self, id: u64) -> Vec<String> {
-        let has = |text: &&String| text.contains(&format!("nodeid=\"{id}\""));
+        let has = |text: &&String| names(text, id);
         self.texts.values().rev().take_while(has).cloned().collect()
     }
+}
+
+/// Whether the configuration `text` has node `id`.
+fn names(text: &str, id: u64) -> bool {
+    text.contains(&format!("nodeid=\"{id}\""))
 }
