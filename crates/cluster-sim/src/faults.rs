@@ -93,8 +93,11 @@ impl World {
         self.power_off(id);
         let mut random = self.random.clone();
         // A disk that spoils its log stays the only one that did, and strikes when the others hold
-        // a majority of everything.
-        let front = self.check.consensus.front();
+        // a majority of everything. One that holds nothing yet is not of that majority, also where
+        // nothing is applied yet: by the time it starts again the others may have, and then it cannot
+        // tell that its log was always empty from its log being gone, and has no vote. Two of four
+        // without a vote could go on no more than two of four that are broken.
+        let front = self.check.consensus.front().max(1);
         let whole = |host: &&Host| {
             host.id != id && !host.disk.rotten && !host.disk.identity.catching_up && host.disk.last >= front
         };

@@ -172,3 +172,10 @@ fn a_node_that_was_removed_and_added_again_counts_its_runs_anew() {
 fn the_word_that_lets_a_host_in_with_leftovers_is_good_for_one_boot() {
     changes_and_keeps(Plan::of(157_708));
 }
+
+#[test]
+fn a_log_that_is_lost_leaves_a_majority_that_has_one() {
+    let mut world = World::new(Plan::of(27496), false);
+    world.run();
+    assert_eq!(world.check.violation, None);
+}
