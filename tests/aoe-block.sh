@@ -2,15 +2,8 @@
 # Block devices: no page cache in between, one claim a device, none that is mounted or has blocks
 # larger than AoE's sectors. On loop devices.
 . "$(dirname -- "$0")/lib.sh"
-requires_root
 requires losetup strace mkfs.ext4
-send=$BIN/examples/aoe-send
-[ -x "$send" ] || skip "needs cargo build -p nines-testkit --examples"
-netns target
-netns client
-veth target client
-# Writes are not taken by broadcast.
-to=$(ip -n "$(ns target)" -o link show eth1 | sed 's/.*link\/ether \([0-9a-f:]*\) .*/\1/')
+. "$(dirname -- "$0")/aoe/lib.sh"
 
 # loop NAME SECTOR-SIZE: a loop device on a file of 16 MiB; its path is in $loop.
 loop() {
@@ -26,12 +19,7 @@ fails 1 in_ns target aoe-vblade 7 3 eth1 "$large"
 equal "4096-byte blocks" "$(cat "$tmp/err")" \
     "aoe-vblade: $large: its blocks are 4096 bytes, AoE reads and writes single sectors of 512"
 
-ip netns exec "$(ns target)" strace -f -qq -o "$tmp/trace" -e trace=openat,pwritev2 "$BIN/aoe-vblade" --engine threads 7 3 eth1 "$small" \
-    >"$tmp/line" 2>"$tmp/log" </dev/null &
-job=$!
-wait_for 10 test -s "$tmp/line"
-pid=$(sed -n 's/^pid \([0-9]*\): .*/\1/p' "$tmp/line")
-cleanup "kill $pid 2>/dev/null"
+serve strace -f -qq -o "$tmp/trace" -e trace=openat,pwritev2 "$BIN/aoe-vblade" --engine threads 7 3 eth1 "$small"
 equal "the line" "$(sed 's/.*: //' "$tmp/line")" "e7.3, 32768 sectors O_RDWR"
 opened=$(grep -F "\"$small\"" "$tmp/trace" | tail -n 1)
 for flag in O_RDWR O_DIRECT; do

@@ -3,15 +3,8 @@
 # follows it, and both come before the answer. --write-back has neither, and then FLUSH CACHE does
 # it. With threads, whose system calls strace(1) sees; io_uring is given the same jobs.
 . "$(dirname -- "$0")/lib.sh"
-requires_root
 requires strace
-send=$BIN/examples/aoe-send
-[ -x "$send" ] || skip "needs cargo build -p nines-testkit --examples"
-netns target
-netns client
-veth target client
-# Writes are not taken by broadcast.
-to=$(ip -n "$(ns target)" -o link show eth1 | sed 's/.*link\/ether \([0-9a-f:]*\) .*/\1/')
+. "$(dirname -- "$0")/aoe/lib.sh"
 truncate -s 1M "$tmp/disk"
 
 # On a disk where there is one: a RAM file system may know no direct I/O.
@@ -21,21 +14,15 @@ truncate -s 1M "$disk"
 
 # traced ARGUMENT...: write a sector, flush, read it; the system calls are in $tmp/trace.
 traced() {
-    rm -f "$tmp/line"
-    ip netns exec "$(ns target)" strace -f -qq -o "$tmp/trace" \
+    serve strace -f -qq -o "$tmp/trace" \
         -e trace=openat,pwrite64,pwritev2,pread64,preadv2,fdatasync,fsync,sendto,sendmmsg \
-        "$BIN/aoe-vblade" --engine threads "$@" 7 3 eth1 "$disk" >"$tmp/line" 2>"$tmp/log" </dev/null &
-    job=$!
-    wait_for 10 test -s "$tmp/line"
-    pid=$(sed -n 's/^pid \([0-9]*\): .*/\1/p' "$tmp/line")
-    cleanup "kill $pid 2>/dev/null"
+        "$BIN/aoe-vblade" --engine threads "$@" 7 3 eth1 "$disk"
     answers=$({
         printf '10 00 0007 03 00 00000001 41 00 01 34 0700 0000 0000 0000 %01024d\n' 0
         echo '10 00 0007 03 00 00000002 00 00 00 e7 0000 0000 0000 0000'
         echo '10 00 0007 03 00 00000003 40 00 01 24 0700 0000 0000 0000'
     } | in_ns client "$send" -t "$to" -w 10000 eth1 | cut -c 21-28 | tr '\n' ' ')
-    kill "$pid"
-    wait $job || fail "status $?: $(cat "$tmp/log")"
+    ended
     equal "flags, error, count and status of the answers" "$answers" "41000040 00000040 40000040 "
     opened=$(grep -F -e "\"$disk\"" -e '"/proc/self/fd/' "$tmp/trace" | sed 's/^[0-9]* *//')
     # From there on: the program's start has calls of its own.

@@ -2,31 +2,19 @@
 # aoe-stat --target: what each client has asked of each export, how long it took, and what became of
 # the frames; as a table, as JSON and for Prometheus.
 . "$(dirname -- "$0")/lib.sh"
-requires_root
 requires jq strace
-send=$BIN/examples/aoe-send
-[ -x "$send" ] || skip "needs cargo build -p nines-testkit --examples"
-netns target
-netns client
-veth target client
-mac_of() { ip -n "$(ns "$1")" -br link show eth1 | awk '{ print $3 }'; }
-mac=$(mac_of client)
-to=$(mac_of target)
+. "$(dirname -- "$0")/aoe/lib.sh"
 disk=$(mktemp /var/tmp/fivenines-test.XXXXXX)
 cleanup "rm -f '$disk'"
 truncate -s 1M "$disk"
 
 # Writes are slowed down, so that one is under way when it comes again.
-ip netns exec "$(ns target)" strace -f -qq -o "$tmp/trace" -e trace=pwritev2 -e inject=pwritev2:delay_enter=300000 \
-    "$BIN/aoe-vblade" --engine threads --control "$tmp/one.sock" 7 3 eth1 "$disk" >"$tmp/line" 2>"$tmp/log" </dev/null &
-job=$!
-wait_for 10 test -s "$tmp/line"
-pid=$(sed -n 's/^pid \([0-9]*\): .*/\1/p' "$tmp/line")
-cleanup "kill $pid 2>/dev/null"
+serve strace -f -qq -o "$tmp/trace" -e trace=pwritev2 -e inject=pwritev2:delay_enter=300000 \
+    "$BIN/aoe-vblade" --engine threads --control "$tmp/one.sock" 7 3 eth1 "$disk"
 stat() { aoe-stat --target "$@" "$tmp/one.sock"; }
 # of WHAT...: members of the client's object, by address or name.
 of() { stat --json | jq -r --arg who "$1" "select(.export) | (.clients + [.all])[] | select(.client == \$who) | [$2] | join(\" \")"; }
-ask() { in_ns client "$send" -t "$to" "$@" eth1; }
+tell() { in_ns client "$send" -t "$to" "$@" eth1; }
 sector=$(printf '%01024d' 0)
 write="41 00 01 34 0700 0000 0000 0000 $sector"
 
@@ -41,13 +29,13 @@ equal "lines" "$(wc -l <"$tmp/out" | tr -d ' ')" 4
     echo "10 00 0007 03 00 00000004 40 00 01 24 ffff ffff 0000 0000"
     echo "10 00 0007 03 00 00000005 00 00 00 e7 0000 0000 0000 0000"
     echo "10 00 0007 03 01 00000006 0000 0000 00 00 0000"
-} | ask -w 10000 >"$tmp/answers"
+} | tell -w 10000 >"$tmp/answers"
 equal "answers" "$(grep -c ^18 "$tmp/answers")" 5
 equal "reads, their bytes, flushes, others, refused" "$(of "$mac" .reads,.bytes_read,.flushes,.others,.refused)" "2 1536 1 2 1"
-echo "10 00 0007 03 00 00000010 $write" | ask -w 1 >/dev/null
+echo "10 00 0007 03 00 00000010 $write" | tell -w 1 >/dev/null
 under_way() { [ "$(grep -c pwritev2 "$tmp/trace")" = 1 ]; }
 wait_for 10 under_way
-echo "10 00 0007 03 00 00000011 $write" | ask -w 10000 | grep -q '^18' || fail "no answer to the second write"
+echo "10 00 0007 03 00 00000011 $write" | tell -w 10000 | grep -q '^18' || fail "no answer to the second write"
 equal "writes, bytes, repeated, the most at once" "$(of "$mac" .writes,.bytes_written,.duplicates,.queue_most)" "2 1024 1 2"
 equal "under way" "$(of "$mac" .queue)" 0
 # The first took the delay at least, the second waited for it and then took it too.
@@ -55,11 +43,11 @@ equal "under way" "$(of "$mac" .queue)" 0
 equal "times taken" "$(of "$mac" .read_latency.count,.change_latency.count)" "2 3"
 
 # Another client; and one whose frames are not answered leaves only a number.
-echo "10 00 0007 03 00 00000007 40 00 01 24 0700 0000 0000 0000" | ask -f 02:00:00:00:00:09 -w 1 >/dev/null
+echo "10 00 0007 03 00 00000007 40 00 01 24 0700 0000 0000 0000" | tell -f 02:00:00:00:00:09 -w 1 >/dev/null
 other() { [ "$(of 02:00:00:00:00:09 .reads)" = 1 ]; }
 wait_for 10 other
 equal "all" "$(of all .reads,.writes)" "3 2"
-echo "10 00 0007 03 01 00000008 0000 0000 00 01 0001 78" | ask -w 1 >/dev/null
+echo "10 00 0007 03 01 00000008 0000 0000 00 01 0001 78" | tell -w 1 >/dev/null
 ignored() { [ "$(of "$mac" .ignored)" = 1 ]; }
 wait_for 10 ignored
 
@@ -80,5 +68,4 @@ grep -q "aoe-stat: $tmp/none.sock: No such file or directory" "$tmp/err" || fail
 fails 1 aoe-stat --target "$tmp/one.sock" "$tmp/none.sock"
 grep -q '^e7.3 ' "$tmp/out" || fail "one that does not answer hides the other"
 fails 1 aoe-stat --target --json --prometheus "$tmp/one.sock"
-kill "$pid"
-wait $job || fail "status $?: $(cat "$tmp/log")"
+ended

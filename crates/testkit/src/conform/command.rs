@@ -1,13 +1,13 @@
 //! ATA commands that move no sectors of the disk, and IDENTIFY.
 
 use anyhow::{Context, bail, ensure};
+use nines_proto::aoe::SECTOR;
 use nines_proto::aoe::ata::{DATA, Registers, TRIM, flag, op, smart};
 use nines_proto::aoe::identify::Identified;
 use nines_proto::aoe::trim::{Range, Ranges};
-use nines_proto::aoe::{Command, SECTOR};
 
 use super::Check;
-use super::subject::{Outcome, Subject, ata};
+use super::subject::{Outcome, Subject};
 
 pub const CHECKS: &[Check] = &[
     Check { name: "identify-brings-one-sector", run: identify },
@@ -93,9 +93,7 @@ fn flush(subject: &mut Subject) -> anyhow::Result<String> {
 
 fn power(subject: &mut Subject) -> anyhow::Result<String> {
     for count in [0, 1] {
-        let header = subject.header(Command::Ata);
-        let argument = ata(&Subject::registers(op::CHECK_POWER_MODE, 0, count), &[]);
-        let answer = subject.ask(&header, &argument)?.with_context(|| format!("count {count}: no answer"))?;
+        let answer = subject.ata(Subject::registers(op::CHECK_POWER_MODE, 0, count), &[])?;
         let (registers, _) = answer.registers()?;
         ensure!(answer.outcome()? == Outcome::DONE, "count {count}: {}", answer.outcome()?);
         ensure!(registers.count == 0xff, "count {count}: {:#x} is not active", registers.count);
@@ -209,9 +207,8 @@ fn others(subject: &mut Subject) -> anyhow::Result<String> {
     ];
     let mut aborted = 0;
     for code in (0..=255).filter(|code| !known.contains(code)) {
-        let header = subject.header(Command::Ata);
-        let argument = ata(&Subject::registers(code, 0, 0), &[0; SECTOR]);
-        let answer = subject.ask(&header, &argument)?.with_context(|| format!("{code:02x}h: no answer"))?;
+        let asked = subject.ata(Subject::registers(code, 0, 0), &[0; SECTOR]);
+        let answer = asked.with_context(|| format!("{code:02x}h"))?;
         ensure!(answer.outcome()? == Outcome::ABORTED, "{code:02x}h: {}", answer.outcome()?);
         aborted += 1;
     }

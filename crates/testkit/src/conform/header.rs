@@ -131,19 +131,23 @@ fn zero(subject: &mut Subject) -> anyhow::Result<String> {
         subject.told(&other, &junk)?;
         argument.resize((MIN_FRAME - Header::LENGTH).max(argument.len()), 0);
         let answer = subject.told(&header, &argument)?;
-        // An error answer may end with the header.
-        let stale = answer.frame.get(used..).unwrap_or_default().iter().filter(|byte| **byte != 0).count();
-        ensure!(stale == 0, "{what}: {stale} bytes of an earlier frame");
+        clean(what, &answer.frame, used)?;
     }
     // A request shorter than its answer: the bytes between are nobody's.
     let junk = subject.header(Command::Config);
     subject.send(&junk, &[0xee; 1024 + 8])?;
     for (what, header, argument, used) in short(subject) {
         let answer = subject.told(&header, &argument)?;
-        let stale = answer.frame.get(used..).unwrap_or_default().iter().filter(|byte| **byte != 0).count();
-        ensure!(stale == 0, "{what}: {stale} bytes of an earlier frame");
+        clean(what, &answer.frame, used)?;
     }
     Ok("zero".into())
+}
+
+/// An error answer may end with the header.
+fn clean(what: &str, frame: &[u8], used: usize) -> anyhow::Result<()> {
+    let stale = frame.get(used..).unwrap_or_default().iter().filter(|byte| **byte != 0).count();
+    ensure!(stale == 0, "{what}: {stale} bytes of an earlier frame");
+    Ok(())
 }
 
 fn cut(subject: &mut Subject) -> anyhow::Result<String> {
