@@ -268,14 +268,14 @@ impl Server {
                 export.counters.reads += 1;
                 export.counters.sectors_read += u64::from(extent.sectors);
                 tally.reads += 1;
-                tally.sectors_read += u64::from(extent.sectors);
+                tally.bytes_read += extent.length() as u64;
                 false
             }
             Work::Write(extent) => {
                 export.counters.writes += 1;
                 export.counters.sectors_written += u64::from(extent.sectors);
                 tally.writes += 1;
-                tally.sectors_written += u64::from(extent.sectors);
+                tally.bytes_written += extent.length() as u64;
                 export.store.commits_groups()
             }
             Work::Flush => false,

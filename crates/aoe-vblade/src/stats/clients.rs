@@ -1,8 +1,8 @@
 //! What each client of an export has asked for, and how it was served.
 
+use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
-use nines_proto::aoe::SECTOR;
 use nines_proto::aoe::statistics::Client;
 use nines_proto::mac::Mac;
 
@@ -11,35 +11,50 @@ use super::histogram::Histogram;
 /// Clients that are told apart; addresses are easily forged, so there has to be an end.
 const MOST: usize = 64;
 
-/// What is counted of a client.
+/// What is counted of a client: as it is shown, but for its name and its times.
 #[derive(Debug, Clone, Default)]
 pub struct Tally {
-    /// Reads answered with data.
-    pub reads: u64,
-    /// Sectors they gave.
-    pub sectors_read: u64,
-    /// Writes that are done.
-    pub writes: u64,
-    /// Sectors they took.
-    pub sectors_written: u64,
-    /// Flushes that are done.
-    pub flushes: u64,
-    /// Trims that are done.
-    pub trims: u64,
-    /// Anything that needs no disk.
-    pub others: u64,
-    /// What the medium failed.
-    pub errors: u64,
-    /// What was answered with an error for what it asked.
-    pub refused: u64,
-    /// Requests that repeat one of the same client that is under way.
-    pub duplicates: u64,
-    /// Frames that got no answer.
-    pub ignored: u64,
-    queue: u32,
-    queue_most: u32,
+    counts: Client,
     read_times: Histogram,
     change_times: Histogram,
+}
+
+impl Deref for Tally {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.counts
+    }
+}
+
+impl DerefMut for Tally {
+    fn deref_mut(&mut self) -> &mut Client {
+        &mut self.counts
+    }
+}
+
+impl Tally {
+    fn add(&mut self, other: &Self) {
+        let (sum, one) = (&mut self.counts, &other.counts);
+        sum.reads += one.reads;
+        sum.bytes_read += one.bytes_read;
+        sum.writes += one.writes;
+        sum.bytes_written += one.bytes_written;
+        sum.flushes += one.flushes;
+        sum.trims += one.trims;
+        sum.others += one.others;
+        sum.errors += one.errors;
+        sum.refused += one.refused;
+        sum.duplicates += one.duplicates;
+        sum.ignored += one.ignored;
+        self.read_times.merge(&other.read_times);
+        self.change_times.merge(&other.change_times);
+    }
+
+    fn show(&self, client: String) -> Client {
+        let (read_latency, change_latency) = (self.read_times.latency(), self.change_times.latency());
+        Client { client, read_latency, change_latency, ..self.counts.clone() }
+    }
 }
 
 /// The clients of one export, by the order they came in; those too many are one together.
@@ -118,51 +133,16 @@ impl Clients {
     #[must_use]
     pub fn each(&self) -> Vec<Client> {
         let name = |number: usize| self.macs.get(number).map_or_else(|| "others".to_owned(), Mac::to_string);
-        self.tallies.iter().enumerate().map(|(number, tally)| show(name(number), tally)).collect()
+        self.tallies.iter().enumerate().map(|(number, tally)| tally.show(name(number))).collect()
     }
 
     /// All of them together.
     #[must_use]
     pub fn together(&self) -> Client {
         let mut sum = Tally::default();
-        for tally in &self.tallies {
-            sum.reads += tally.reads;
-            sum.sectors_read += tally.sectors_read;
-            sum.writes += tally.writes;
-            sum.sectors_written += tally.sectors_written;
-            sum.flushes += tally.flushes;
-            sum.trims += tally.trims;
-            sum.others += tally.others;
-            sum.errors += tally.errors;
-            sum.refused += tally.refused;
-            sum.duplicates += tally.duplicates;
-            sum.ignored += tally.ignored;
-            sum.read_times.merge(&tally.read_times);
-            sum.change_times.merge(&tally.change_times);
-        }
+        self.tallies.iter().for_each(|tally| sum.add(tally));
         (sum.queue, sum.queue_most) = (self.queue, self.queue_most);
-        show("all".to_owned(), &sum)
-    }
-}
-
-fn show(client: String, tally: &Tally) -> Client {
-    Client {
-        client,
-        reads: tally.reads,
-        bytes_read: tally.sectors_read * SECTOR as u64,
-        writes: tally.writes,
-        bytes_written: tally.sectors_written * SECTOR as u64,
-        flushes: tally.flushes,
-        trims: tally.trims,
-        others: tally.others,
-        errors: tally.errors,
-        refused: tally.refused,
-        duplicates: tally.duplicates,
-        ignored: tally.ignored,
-        queue: tally.queue,
-        queue_most: tally.queue_most,
-        read_latency: tally.read_times.latency(),
-        change_latency: tally.change_times.latency(),
+        sum.show("all".to_owned())
     }
 }
 

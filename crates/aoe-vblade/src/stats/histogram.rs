@@ -11,33 +11,57 @@ const FINEST: u32 = 7;
 const STEPS: u32 = 3;
 /// Powers of two: what takes over four minutes is as long as it gets.
 const POWERS: u32 = 32;
-const BUCKETS: usize = ((POWERS - STEPS + 1) << STEPS) as usize;
+/// Steps that are kept together.
+const ROW: usize = 1 << STEPS;
+const ROWS: usize = (POWERS - STEPS + 1) as usize;
 
-/// Times, by their number of nanoseconds.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Times, by their number of nanoseconds. Addresses are easily forged, so one that has asked for
+/// little is to cost little: only the powers of two that something fell into are there.
+#[derive(Debug, Clone, Default)]
 pub struct Histogram {
-    buckets: Box<[u64; BUCKETS]>,
+    /// Which of the rows is that of a power of two, counted from 1.
+    places: [u8; ROWS],
+    rows: Vec<[u64; ROW]>,
     longest: u64,
-}
-
-impl Default for Histogram {
-    fn default() -> Self {
-        Self { buckets: Box::new([0; BUCKETS]), longest: 0 }
-    }
 }
 
 impl Histogram {
     /// Counts one.
     pub fn add(&mut self, time: Duration) {
         let nanoseconds = time.as_secs().saturating_mul(1_000_000_000).saturating_add(time.subsec_nanos().into());
-        self.buckets[bucket(nanoseconds)] += 1;
+        let bucket = bucket(nanoseconds);
+        self.row(bucket / ROW)[bucket % ROW] += 1;
         self.longest = self.longest.max(nanoseconds);
+    }
+
+    fn row(&mut self, power: usize) -> &mut [u64; ROW] {
+        if self.places[power] == 0 {
+            self.open(power);
+        }
+        &mut self.rows[usize::from(self.places[power]) - 1]
+    }
+
+    /// The first of a power of two, which happens a few times in the life of a client.
+    #[cold]
+    #[expect(clippy::cast_possible_truncation, reason = "there are 30 rows at most")]
+    fn open(&mut self, power: usize) {
+        self.rows.push([0; ROW]);
+        self.places[power] = self.rows.len() as u8;
+    }
+
+    /// How many there are in each bucket that is kept, from the shortest times on.
+    fn counts(&self) -> impl Iterator<Item = (usize, u64)> {
+        let kept = self.places.iter().enumerate().filter(|(_, place)| **place > 0);
+        kept.flat_map(|(power, place)| {
+            let row = self.rows[usize::from(*place) - 1];
+            row.into_iter().enumerate().map(move |(step, count)| (power * ROW + step, count))
+        })
     }
 
     /// Counts all of another's.
     pub fn merge(&mut self, other: &Self) {
-        for (mine, theirs) in self.buckets.iter_mut().zip(other.buckets.iter()) {
-            *mine += theirs;
+        for (bucket, count) in other.counts() {
+            self.row(bucket / ROW)[bucket % ROW] += count;
         }
         self.longest = self.longest.max(other.longest);
     }
@@ -45,7 +69,7 @@ impl Histogram {
     /// What is told of them.
     #[must_use]
     pub fn latency(&self) -> Latency {
-        let count = self.buckets.iter().sum();
+        let count = self.counts().map(|(_, count)| count).sum();
         Latency {
             count,
             p50_ns: self.percentile(count, 500),
@@ -61,9 +85,9 @@ impl Histogram {
         let wanted =
             count.checked_mul(thousandths).map_or(count / 1000 * thousandths, |product| product.div_ceil(1000));
         let mut seen = 0;
-        for (number, in_bucket) in self.buckets.iter().enumerate() {
+        for (number, in_bucket) in self.counts() {
             seen += in_bucket;
-            if seen >= wanted && *in_bucket > 0 {
+            if seen >= wanted && in_bucket > 0 {
                 return middle(number).min(self.longest);
             }
         }
@@ -79,12 +103,11 @@ fn bucket(nanoseconds: u64) -> usize {
     let shift = power - STEPS;
     let step = usize::try_from(value >> shift).unwrap_or(0);
     // The leading one of `step` is the first row's width.
-    (((shift as usize) << STEPS) + step).min(BUCKETS - 1)
+    (((shift as usize) << STEPS) + step).min(ROWS * ROW - 1)
 }
 
 fn middle(number: usize) -> u64 {
-    let width = 1 << STEPS;
-    let (shift, step) = if number < width { (0, number) } else { (number / width - 1, number % width + width) };
+    let (shift, step) = if number < ROW { (0, number) } else { (number / ROW - 1, number % ROW + ROW) };
     ((2 * step as u64 + 1) << shift) << (FINEST - 1)
 }
 
@@ -105,6 +128,15 @@ mod tests {
     }
 
     #[test]
+    fn a_client_costs_what_its_times_are_spread_over() {
+        assert_eq!(Histogram::default().rows.capacity(), 0);
+        let one = histogram(&[100_000; 9]);
+        assert_eq!((one.rows.len(), one.latency().count), (1, 9));
+        let all = histogram(&std::array::from_fn::<u64, 64, _>(|power| 1 << power));
+        assert_eq!((all.rows.len(), all.latency().count), (ROWS, 64));
+    }
+
+    #[test]
     fn the_longest_is_told_as_it_was() {
         let latency = histogram(&[u64::MAX, 5_000_000]).latency();
         assert_eq!((latency.count, latency.max_ns), (2, u64::MAX));
@@ -121,7 +153,7 @@ mod tests {
             let halves = times.split_at(times.len() / 2);
             let mut merged = histogram(halves.0);
             merged.merge(&histogram(halves.1));
-            prop_assert_eq!(&merged, &histogram(&times));
+            prop_assert!(merged.counts().eq(histogram(&times).counts()));
             times.sort_unstable();
             let latency = merged.latency();
             for (thousandths, told) in [(500, latency.p50_ns), (990, latency.p99_ns), (999, latency.p999_ns)] {

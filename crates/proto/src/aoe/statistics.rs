@@ -30,7 +30,7 @@ pub struct Export {
 }
 
 /// One client of an export.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Client {
     /// Its address; `others` for those beyond the first 64, `all` for all of them.
     pub client: String,
