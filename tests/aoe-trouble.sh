@@ -3,41 +3,18 @@
 # system, an I/O error, a transfer that comes in parts. A SIGTERM finishes and answers what is
 # under way.
 . "$(dirname -- "$0")/lib.sh"
-requires_root
 requires strace mkfs.ext4
-send=$BIN/examples/aoe-send
-[ -x "$send" ] || skip "needs cargo build -p nines-testkit --examples"
-netns target
-netns client
-veth target client
-to=$(ip -n "$(ns target)" -br link show eth1 | awk '{ print $3 }')
+. "$(dirname -- "$0")/aoe/lib.sh"
 
-# serve DISK ENGINE COMMAND...: start the target, through COMMAND.
-serve() {
+# start_target DISK ENGINE COMMAND...: through COMMAND.
+start_target() {
     disk=$1 engine=$2
     shift 2
-    rm -f "$tmp/line"
-    ip netns exec "$(ns target)" "$@" "$BIN/aoe-vblade" --engine "$engine" 7 3 eth1 "$disk" >"$tmp/line" 2>"$tmp/log" </dev/null &
-    job=$!
-    wait_for 10 test -s "$tmp/line"
-    pid=$(sed -n 's/^pid \([0-9]*\): .*/\1/p' "$tmp/line")
-    cleanup "kill $pid 2>/dev/null"
+    serve "$@" "$BIN/aoe-vblade" --engine "$engine" 7 3 eth1 "$disk"
 }
-ended() {
-    kill "$pid"
-    wait $job || fail "status $?: $(cat "$tmp/log")"
-}
-# write SECTOR DIGIT: one sector, its number in four digits; prints flags, error, count and status.
-write() {
-    printf '10 00 0007 03 00 00000001 41 00 01 34 %s 0000 0000 0000 %s\n' "$1" "$(printf '%01024d' 0 | tr 0 "$2")" |
-        in_ns client "$send" -t "$to" -w 10000 eth1 | cut -c 21-28
-}
-# read SECTOR: prints flags, error, count, status and the first byte.
-read_back() {
-    printf '10 00 0007 03 00 00000001 40 00 01 24 %s 0000 0000 0000\n' "$1" |
-        in_ns client "$send" -t "$to" -w 10000 eth1 | cut -c 21-28,45-46
-}
-
+write() { written 03 "$@"; }
+# health: LBA 8 to 23 of the answer to SMART RETURN STATUS, f42c when the disk is failing.
+health() { echo '10 00 0007 03 00 00000009 00 da 01 b0 00 4fc2 a0 0000 0000' | in_ns client "$send" -t "$to" -w 10000 eth1 | cut -c 31-34; }
 # Sparse files, larger than the file systems they are on: one with direct I/O, one without.
 truncate -s 8M "$tmp/image"
 mkfs.ext4 -q "$tmp/image"
@@ -49,7 +26,7 @@ cleanup "umount '$tmp/ram'"
 for place in ext4 ram; do
     for engine in io_uring threads; do
         truncate -s 16M "$tmp/$place/disk"
-        serve "$tmp/$place/disk" $engine env
+        start_target "$tmp/$place/disk" $engine env
         equal "a write to $place" "$(write 0100 a)" 41000040
         # What the file system holds back for files that grow is given out to direct writes only.
         cat /dev/zero 2>/dev/null >"$tmp/$place/rest" || sync -f "$tmp/$place"
@@ -57,10 +34,11 @@ for place in ext4 ram; do
         while dd if=/dev/zero of="$tmp/$place/rest" bs=1k count=1 oflag=direct,append conv=notrunc status=none 2>/dev/null; do :; done
         equal "a write to a full $place by $engine" "$(write 0040 b)" 41040161
         grep -q "e7.3: .*: No space left on device" "$tmp/log" || fail "$(cat "$tmp/log")"
-        equal "what was there" "$(read_back 0100)" 40000040aa
+        equal "what was there" "$(read_back 03 0100)" 40000040aa
+        equal "a full disk is healthy" "$(health)" 4fc2
         rm "$tmp/$place/rest"
         equal "once there is room" "$(write 0040 b)" 41000040
-        equal "read back" "$(read_back 0040)" 40000040bb
+        equal "read back" "$(read_back 03 0040)" 40000040bb
         ended
         rm "$tmp/$place/disk"
     done
@@ -69,18 +47,22 @@ done
 disk=$(mktemp /var/tmp/fivenines-test.XXXXXX)
 cleanup "rm -f '$disk'"
 truncate -s 1M "$disk"
-serve "$disk" threads strace -f -qq -o "$tmp/trace" -e trace=pwritev2 -e inject=pwritev2:error=EIO
+start_target "$disk" threads strace -f -qq -o "$tmp/trace" -e trace=pwritev2 -e inject=pwritev2:error=EIO
+equal "before" "$(health)" 4fc2
 equal "a write that fails" "$(write 0200 a)" 41040161
+equal "the disk is failing" "$(health)" f42c
 grep -q "e7.3: write of 1 sectors at 2: Input/output error (os error 5) (1 errors so far)" "$tmp/log" || fail "$(cat "$tmp/log")"
-equal "a read" "$(read_back 0200)" 4000004000
+equal "a read" "$(read_back 03 0200)" 4000004000
 equal "another" "$(write 0200 a)" 41040161
+equal "and stays so" "$(health)" f42c
 ended
 
 # The signal comes while a write is under way; its answer comes all the same.
-serve "$disk" threads strace -f -qq -o "$tmp/trace" -e trace=pwritev2 -e inject=pwritev2:delay_enter=1000000
+start_target "$disk" threads strace -f -qq -o "$tmp/trace" -e trace=pwritev2 -e inject=pwritev2:delay_enter=1000000
 write 0300 c >"$tmp/answer" &
 client=$!
 wait_for 10 grep -q pwritev2 "$tmp/trace"
+equal "opened again" "$(health)" 4fc2
 ended
 wait $client
 equal "the answer" "$(cat "$tmp/answer")" 41000040

@@ -7,6 +7,7 @@ use anyhow::Context;
 use nines_cli::log;
 use nines_proto::aoe::identify::{Identity, Trim};
 use nines_proto::mac::Mac;
+use nix::errno::Errno;
 use nix::unistd::gethostname;
 
 use crate::args::ExportOptions;
@@ -86,9 +87,13 @@ impl Export {
         Ok(changed)
     }
 
-    /// Counts a failure of the medium, and logs at most one a second.
+    /// Counts a failure of the medium, and logs at most one a second. From the first that is the
+    /// disk's own, SMART says that the disk is failing.
     pub fn complain(&mut self, what: &str, extent: Option<Extent>, error: &io::Error) -> Failure {
         self.counters.disk_errors += 1;
+        if of_the_disk(error) {
+            self.target.set_failing(true);
+        }
         if self.last_complaint.is_none_or(|last| last.elapsed() >= Duration::from_secs(1)) {
             self.last_complaint = Some(Instant::now());
             let (address, errors) = (self.target.address(), self.counters.disk_errors);
@@ -97,6 +102,14 @@ impl Export {
         }
         if what == "read" { Failure::UNREADABLE } else { Failure::FAULT }
     }
+}
+
+/// Whether an error says that the disk is not what it should be, by the names Linux's block layer
+/// has for that: errors of the medium, the device, the data's protection, and a device that is gone.
+/// A full file system, a lack of memory or a path that is down for now does not.
+fn of_the_disk(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw);
+    matches!(errno, Some(Errno::EIO | Errno::ENODATA | Errno::EREMOTEIO | Errno::EILSEQ | Errno::ENODEV | Errno::ENXIO))
 }
 
 /// The disk as hosts see it. Its serial number is vblade's: the address and this host's name.
@@ -117,5 +130,22 @@ fn disk(options: &ExportOptions, medium: Medium) -> Disk {
         read_only: options.opening.read_only,
         trim: medium.trims,
         identify: Box::new(identity.encode()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_fails_by_its_own_errors_and_not_by_those_around_it() {
+        let of_the_disk = |errno: Errno| of_the_disk(&errno.into());
+        for errno in [Errno::EIO, Errno::ENODATA, Errno::EREMOTEIO, Errno::EILSEQ, Errno::ENODEV, Errno::ENXIO] {
+            assert!(of_the_disk(errno), "{errno}");
+        }
+        for errno in [Errno::ENOSPC, Errno::EDQUOT, Errno::ENOMEM, Errno::EAGAIN, Errno::ENOLINK, Errno::EFBIG] {
+            assert!(!of_the_disk(errno), "{errno}");
+        }
+        assert!(!super::of_the_disk(&io::ErrorKind::UnexpectedEof.into()), "a file that was cut short");
     }
 }
