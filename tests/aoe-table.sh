@@ -3,13 +3,8 @@
 # interface; SIGHUP takes lines in and out and sees a file that has grown, while what is served
 # goes on being served; a table with an error changes nothing.
 . "$(dirname -- "$0")/lib.sh"
-requires_root
 requires jq python3
-send=$BIN/examples/aoe-send
-[ -x "$send" ] || skip "needs cargo build -p nines-testkit --examples"
-netns target
-netns client
-veth target client
+. "$(dirname -- "$0")/aoe/lib.sh"
 ip link add name eth2 netns "$(ns target)" type veth peer name eth2 netns "$(ns client)"
 ip -n "$(ns target)" link set eth2 up
 ip -n "$(ns client)" link set eth2 up
@@ -19,24 +14,11 @@ cat >"$tmp/exports" <<END
 7 1 eth1,eth2 $tmp/a
 7 2 eth2 $tmp/b -r
 END
-# shellcheck disable=SC2016 # expanded by that sh
-start log in_ns target sh -c 'echo $$ >"$1/pid"; exec aoe-vblade --config "$1/exports" --control "$1/control" >"$1/lines"' sh "$tmp"
-wait_for 10 test -S "$tmp/control"
-wait_for 10 grep -q e7.2 "$tmp/lines"
-pid=$(cat "$tmp/pid")
-cleanup "kill $pid 2>/dev/null"
-equal "the lines" "$(cat "$tmp/lines")" "pid $pid: e7.1, 2048 sectors O_RDWR
+serve aoe-vblade --config "$tmp/exports" --control "$tmp/control"
+wait_for 10 grep -q e7.2 "$tmp/line"
+equal "the lines" "$(cat "$tmp/line")" "pid $pid: e7.1, 2048 sectors O_RDWR
 pid $pid: e7.2, 2048 sectors O_RDONLY"
 
-# ask JSON: one request, its answer.
-ask() {
-    python3 -c 'import socket, sys
-s = socket.socket(socket.AF_UNIX)
-s.settimeout(30)
-s.connect(sys.argv[1])
-s.sendall((sys.argv[2] + "\n").encode())
-print(s.makefile().readline(), end="")' "$tmp/control" "$1"
-}
 exported() { ask '{"request":"exports"}' | jq -r '.exports[] | "\(.export) \(.sectors) \(.interfaces | join(","))"' | tr '\n' ';'; }
 equal "exports" "$(exported)" "e7.1 2048 eth1,eth2;e7.2 2048 eth2;"
 
@@ -45,10 +27,7 @@ who() { in_ns client aoe-stat --interface "$1" | awk '{ print $1 }' | tr '\n' ' 
 equal "on eth1" "$(who eth1)" "e7.1 "
 equal "on eth2" "$(who eth2)" "e7.1 e7.2 "
 # write INTERFACE SLOT SECTOR DIGIT: one sector; prints flags, error, count and status.
-write() {
-    printf '10 00 0007 %s 00 00000001 41 00 01 34 %s00 0000 0000 0000 %01024d\n' "$2" "$3" 0 | tr '\n' ' ' | sed "s/ 0\{1024\}/ $(printf '%01024d' 0 | tr 0 "$4")/" |
-        in_ns client "$send" -t "$(ip -n "$(ns target)" -br link show "$1" | awk '{ print $3 }')" -w 10000 "$1" | cut -c 21-28
-}
+write() { written "$2" "${3}00" "$4" "$1"; }
 equal "written by one way" "$(write eth1 01 05 a)" 41000040
 equal "and the other" "$(write eth2 01 06 b)" 41000040
 equal "on the disk" "$(dd if="$tmp/a" bs=512 skip=5 count=2 status=none | od -An -v -tx1 | tr -d ' \n')" \
@@ -68,9 +47,9 @@ cat >"$tmp/exports" <<END
 7 2 eth1 $tmp/b
 END
 (for round in 1 2 3 4 5 6 7 8; do write eth1 01 0$round c; done >"$tmp/answers") &
-job=$!
+writes=$!
 kill -HUP "$pid"
-wait $job
+wait $writes
 equal "answers" "$(sort -u "$tmp/answers")" 41000040
 wait_for 10 grep -q "e7.3: served now" "$tmp/log"
 wait_for 10 grep -q "e7.2: served now" "$tmp/log"
@@ -80,13 +59,47 @@ equal "on eth2" "$(who eth2)" "e7.1 "
 equal "writable now" "$(write eth1 02 05 a)" 41000040
 
 # Who is denied stays so when its line changes, without --state too.
-mac=$(ip -n "$(ns client)" -br link show eth1 | awk '{ print $3 }')
 equal "denied" "$(ask "{\"request\":\"deny\",\"export\":\"e7.2\",\"mac\":\"$mac\"}")" '{"answer":"done"}'
 sed -i '/^7 2/s/$/ -b 32/' "$tmp/exports"
 kill -HUP "$pid"
 again() { [ "$(ask '{"request":"exports"}' | jq -r '.exports[] | select(.export == "e7.2") | .buffers')" = 32 ]; }
 wait_for 10 again
 equal "still denied" "$(ask '{"request":"exports"}' | jq -r '.exports[] | select(.export == "e7.2") | .denied[]')" "$mac"
+
+# Who is denied every export is denied what comes later too, but where it has been admitted since.
+denied_at() { ask '{"request":"exports"}' | jq -r --arg export "$1" '.exports[] | select(.export == $export) | .denied | join(" ")'; }
+reload() {
+    kill -HUP "$pid"
+    wait_for 10 "$@"
+}
+truncate -s 1M "$tmp/d"
+equal "denied everywhere" "$(ask '{"request":"deny","mac":"02:00:00:00:00:77"}')" '{"answer":"done"}'
+echo "7 5 eth1 $tmp/d" >>"$tmp/exports"
+reload grep -q "e7.5: served now" "$tmp/log"
+equal "denied where it was not" "$(denied_at e7.5)" 02:00:00:00:00:77
+equal "admitted to one" "$(ask '{"request":"admit","export":"e7.5","mac":"02:00:00:00:00:77"}')" '{"answer":"done"}'
+twice() { [ "$(grep -c "e7.5: served now" "$tmp/log")" = 2 ]; }
+sed -i '/^7 5/s/$/ -b 32/' "$tmp/exports"
+reload twice
+equal "still admitted" "$(denied_at e7.5)" ""
+equal "and nowhere else" "$(denied_at e7.3)" 02:00:00:00:00:77
+away() { [ "$(exported)" = "e7.1 4096 eth1,eth2;e7.2 2048 eth1;e7.3 2048 eth1;" ]; }
+sed -i '/^7 5/d' "$tmp/exports"
+reload away
+
+# An export whose interface is missing is served when that is there.
+echo "7 6 eth1,eth3 $tmp/d" >>"$tmp/exports"
+reload grep -q "e7.6: not served: eth3: No such device; served as soon as it is there" "$tmp/log"
+equal "not by one of its interfaces alone" "$(who eth1)" "e7.1 e7.3 "
+ip link add name eth3 netns "$(ns target)" type veth peer name eth3 netns "$(ns client)"
+wait_for 10 grep -q "e7.6: served now" "$tmp/log"
+ip -n "$(ns target)" link set eth3 up
+ip -n "$(ns client)" link set eth3 up
+on_eth3() { [ "$(who eth3)" = "e7.6 " ]; }
+wait_for 10 on_eth3
+equal "denied, as everywhere" "$(denied_at e7.6)" 02:00:00:00:00:77
+sed -i '/^7 6/d' "$tmp/exports"
+reload away
 
 # One whose file is missing does not keep the others from being served.
 echo "7 4 eth1 $tmp/none" >>"$tmp/exports"
@@ -98,3 +111,24 @@ gone() { [ "$(exported)" = "e7.3 2048 eth1;" ]; }
 wait_for 10 gone
 equal "on eth2" "$(who eth2)" ""
 equal "on eth1" "$(who eth1)" "e7.3 "
+ended
+
+# The same over a restart: an export that was not there when the host was denied, and a table whose
+# interface is missing from the start.
+mkdir "$tmp/state"
+state() { serve aoe-vblade --config "$tmp/exports" --control "$tmp/control" --state "$tmp/state"; }
+state
+equal "denied everywhere" "$(ask '{"request":"deny","mac":"02:00:00:00:00:77"}')" '{"answer":"done"}'
+ended
+ip -n "$(ns target)" link del eth3
+printf '%s\n' "7 5 eth1 $tmp/a" "7 6 eth3 $tmp/d" >>"$tmp/exports"
+state
+equal "denied after a restart" "$(denied_at e7.5)" 02:00:00:00:00:77
+ip link add name eth3 netns "$(ns target)" type veth peer name eth3 netns "$(ns client)"
+wait_for 10 grep -q "e7.6: served now" "$tmp/log"
+equal "denied as it comes" "$(denied_at e7.6)" 02:00:00:00:00:77
+equal "admitted" "$(ask '{"request":"admit","mac":"02:00:00:00:00:77"}')" '{"answer":"done"}'
+ended
+state
+equal "admitted after a restart" "$(denied_at e7.3)$(denied_at e7.5)$(denied_at e7.6)" ""
+ended

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use nines_proto::aoe::control::{Answer, MAX_REQUEST, Request};
+use nix::errno::Errno;
 use nix::sys::stat::{Mode, umask};
 
 /// Connections at once.
@@ -22,6 +23,8 @@ const UNREAD: usize = 4 << 20;
 pub struct Control {
     path: PathBuf,
     listener: UnixListener,
+    /// A descriptor to let go of when there is none for a client.
+    spare: Option<UnixListener>,
     connections: Vec<Connection>,
     next: u64,
 }
@@ -70,7 +73,8 @@ impl Control {
         let listener = listener?;
         fs::set_permissions(path, Permissions::from_mode(0o600))?;
         listener.set_nonblocking(true)?;
-        Ok(Self { path: path.to_owned(), listener, connections: Vec::new(), next: 0 })
+        let spare = Some(listener.try_clone()?);
+        Ok(Self { path: path.to_owned(), listener, spare, connections: Vec::new(), next: 0 })
     }
 
     /// What there is to wait for: the listener, which is number 0, and every connection with its
@@ -83,7 +87,7 @@ impl Control {
 
     /// Takes what has come and sends what can go, without waiting.
     pub fn hear(&mut self) -> Vec<Heard> {
-        while let Ok((stream, _)) = self.listener.accept() {
+        while let Some(stream) = self.accept() {
             // One too many is hung up on: a look at the socket says why.
             if self.connections.len() < MOST && stream.set_nonblocking(true).is_ok() {
                 self.next += 1;
@@ -97,6 +101,25 @@ impl Control {
         }
         self.send();
         heard
+    }
+
+    /// The next client. One there is no descriptor for is hung up on: left where it is, it would be
+    /// news for ever.
+    fn accept(&mut self) -> Option<UnixStream> {
+        if self.spare.is_none() {
+            self.spare = self.listener.try_clone().ok();
+        }
+        loop {
+            match self.listener.accept() {
+                Ok((stream, _)) => return Some(stream),
+                Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
+                Err(error) if out_of_descriptors(&error) && self.spare.take().is_some() => {
+                    drop(self.listener.accept());
+                    self.spare = self.listener.try_clone().ok();
+                }
+                Err(_) => return None,
+            }
+        }
     }
 
     /// Answers on a connection, if it is still there.
@@ -123,6 +146,11 @@ impl Drop for Control {
         // What is left behind is taken over by the next.
         let _ = fs::remove_file(&self.path);
     }
+}
+
+fn out_of_descriptors(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw);
+    matches!(errno, Some(Errno::EMFILE | Errno::ENFILE))
 }
 
 impl Connection {

@@ -9,6 +9,7 @@ pub mod args;
 pub mod ata;
 pub mod commit;
 pub mod control;
+pub mod everywhere;
 pub mod export;
 pub mod memory;
 pub mod order;

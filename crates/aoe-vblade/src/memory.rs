@@ -1,5 +1,5 @@
 //! `--state DIR`: what hosts have set over the wire and who is denied, kept beyond the process in
-//! one small file an export.
+//! one small file an export, and one for all exports of a table together.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
@@ -8,9 +8,16 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use nines_proto::aoe::Address;
 use nines_proto::mac::Mac;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::everywhere::Everywhere;
 use crate::target::{Kept, Target, Unfit};
+
+/// The file of those who are denied every export.
+const EVERYWHERE: &str = "every.json";
+/// What to do about a file that is none of ours.
+const AFRESH: &str = "remove it to start afresh";
 
 /// A folder of such files.
 #[derive(Debug, Clone)]
@@ -45,6 +52,11 @@ impl Page {
         }
         target.restore(&Kept { mask: texts(given), ..self.kept.clone() })
     }
+
+    /// A host is denied no more.
+    pub fn admit(&mut self, mac: Mac) {
+        self.kept.denied.retain(|denied| *denied != mac.to_string());
+    }
 }
 
 impl Memory {
@@ -71,15 +83,28 @@ impl Memory {
     /// The file is not readable as one: it is not overwritten unread.
     pub fn recall(&self, target: &mut Target, given: &[Mac]) -> anyhow::Result<()> {
         let file = self.file(target.address());
-        let what = || file.display().to_string();
-        let text = match fs::read(&file) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-            other => other.with_context(what)?,
-        };
-        let page: Page = serde_json::from_slice(&text).with_context(what).context("remove it to start afresh")?;
-        page.recall(target, given).with_context(what).context("remove it to start afresh")?;
+        let Some(page) = read::<Page>(&file)? else { return Ok(()) };
+        page.recall(target, given).with_context(|| file.display().to_string()).context(AFRESH)?;
         target.saved();
         Ok(())
+    }
+
+    /// Who is denied every export.
+    ///
+    /// # Errors
+    /// The file is not readable as such a list: it is not overwritten unread.
+    pub fn everywhere(&self) -> anyhow::Result<Everywhere> {
+        let file = self.folder.join(EVERYWHERE);
+        let list = read::<Everywhere>(&file)?.unwrap_or_default();
+        list.checked().with_context(|| file.display().to_string()).context(AFRESH)
+    }
+
+    /// Saves durably who is denied every export.
+    ///
+    /// # Errors
+    /// The disk's; what was saved before is still there.
+    pub fn keep_everywhere(&self, list: &Everywhere) -> anyhow::Result<()> {
+        self.save(&self.folder.join(EVERYWHERE), list)
     }
 
     /// Saves a target's memory durably.
@@ -88,12 +113,15 @@ impl Memory {
     /// The disk's; what was saved before is still there.
     pub fn keep(&self, target: &mut Target, given: &[Mac]) -> anyhow::Result<()> {
         let file = self.file(target.address());
-        let page = Page::of(target, given);
-        let mut text = serde_json::to_vec_pretty(&page)?;
-        text.push(b'\n');
-        self.replace(&file, &text).with_context(|| file.display().to_string())?;
+        self.save(&file, &Page::of(target, given))?;
         target.saved();
         Ok(())
+    }
+
+    fn save(&self, file: &Path, what: &impl Serialize) -> anyhow::Result<()> {
+        let mut text = serde_json::to_vec_pretty(what)?;
+        text.push(b'\n');
+        self.replace(file, &text).with_context(|| file.display().to_string())
     }
 
     fn replace(&self, file: &Path, text: &[u8]) -> io::Result<()> {
@@ -103,6 +131,15 @@ impl Memory {
         out.sync_all()?;
         fs::rename(&new, file)?;
         File::open(&self.folder)?.sync_all()
+    }
+}
+
+/// What a file of ours says, if there is one.
+fn read<T: DeserializeOwned>(file: &Path) -> anyhow::Result<Option<T>> {
+    let what = || file.display().to_string();
+    match fs::read(file) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        other => serde_json::from_slice(&other.with_context(what)?).with_context(what).context(AFRESH).map(Some),
     }
 }
 
@@ -146,6 +183,17 @@ mod tests {
     }
 
     #[test]
+    fn who_is_denied_everywhere_is_kept_by_itself() {
+        let folder = tempfile::tempdir().unwrap();
+        let memory = Memory::open(folder.path()).unwrap();
+        let mut list = memory.everywhere().unwrap();
+        assert_eq!(list, Everywhere::default());
+        list.all(Mac([2, 0, 0, 0, 0, 10]), true);
+        memory.keep_everywhere(&list).unwrap();
+        assert_eq!(memory.everywhere().unwrap(), list);
+    }
+
+    #[test]
     fn a_file_that_is_none_is_refused_and_left_alone() {
         let folder = tempfile::tempdir().unwrap();
         let memory = Memory::open(folder.path()).unwrap();
@@ -161,6 +209,8 @@ mod tests {
             assert!(memory.recall(&mut target(&[]), &[]).is_err());
             assert_eq!(fs::read_to_string(&file).unwrap(), bad);
         }
+        fs::write(folder.path().join("every.json"), "{\"denied\":{\"xen3\":[]}}").unwrap();
+        assert!(format!("{:#}", memory.everywhere().unwrap_err()).starts_with("remove it to start afresh"));
         assert!(Memory::open(&file).is_err() && Memory::open(Path::new("/nonexistent")).is_err());
     }
 }

@@ -27,6 +27,7 @@ use nix::sys::signalfd::SignalFd;
 use crate::args::ExportOptions;
 use crate::args::table::MOST as EXPORTS;
 use crate::control::Control;
+use crate::everywhere::Everywhere;
 use crate::export::Export;
 use crate::memory::{Memory, Page};
 use crate::slots::Slots;
@@ -70,8 +71,12 @@ pub struct Server {
     directory: Vec<(Address, usize)>,
     /// Exports that wait for one to leave that has their address.
     arriving: Vec<ExportOptions>,
+    /// Exports that wait for an interface of theirs.
+    absent: Vec<ExportOptions>,
     /// What those that left have for their successors: who is denied above all.
     legacies: Vec<(Address, Page)>,
+    /// Who is denied exports that are yet to come.
+    everywhere: Everywhere,
     engine: Engine,
     /// By frame.
     requests: Box<[Option<Request>]>,
@@ -110,6 +115,8 @@ impl Server {
         // Opened before any interface: what changes between the two is not missed.
         let watch = LinkWatch::open().context("netlink")?;
         let engine = engine(setup.engine, frames, ETHERNET_HEADER + JUMBO)?;
+        let memory = setup.memory.as_ref().filter(|_| setup.table.is_some());
+        let everywhere = memory.map(Memory::everywhere).transpose()?.unwrap_or_default();
         let waiting = Waiting::new(signals, &watch, &engine).context("epoll")?;
         Ok(Self {
             wires: Slots::default(),
@@ -117,7 +124,9 @@ impl Server {
             exports: Slots::default(),
             directory: Vec::new(),
             arriving: Vec::new(),
+            absent: Vec::new(),
             legacies: Vec::new(),
+            everywhere,
             engine,
             requests: vec![None; frames].into(),
             free: (0..frames).rev().collect(),

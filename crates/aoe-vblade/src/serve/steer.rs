@@ -51,30 +51,29 @@ impl Server {
                 Ok(Some(Answer::Statistics { exports, interfaces }))
             }
             Request::Deny { export, mac } => {
-                let (exports, mac) = (self.named(export.as_deref())?, address(mac)?);
+                let (exports, mac) = (self.concerned(export.as_deref())?, address(mac)?);
                 for number in &exports {
                     self.exports[*number].target.deny(mac);
-                    self.keep(*number)?;
                 }
-                let which = export.as_deref().unwrap_or("every export");
-                log(format_args!("{which}: {mac} is denied"));
                 self.withdraw(&exports, mac);
+                self.note(export.as_deref(), &exports, mac, true)?;
                 self.denials.push(Denial { connection, exports, mac });
                 Ok(None)
             }
             Request::Admit { export, mac } => {
-                let (exports, mac) = (self.named(export.as_deref())?, address(mac)?);
-                for number in exports {
-                    self.exports[number].target.admit(mac);
-                    self.keep(number)?;
+                let (exports, mac) = (self.concerned(export.as_deref())?, address(mac)?);
+                for number in &exports {
+                    self.exports[*number].target.admit(mac);
                 }
-                let which = export.as_deref().unwrap_or("every export");
-                log(format_args!("{which}: {mac} is no longer denied"));
+                for (_, page) in self.legacies.iter_mut().filter(|_| export.is_none()) {
+                    page.admit(mac);
+                }
+                self.note(export.as_deref(), &exports, mac, false)?;
                 Ok(Some(Answer::Done))
             }
             Request::Mask { export, add, delete } => {
                 let list = |texts: &[String]| texts.iter().map(|text| address(text)).collect::<Result<Vec<_>, _>>();
-                let (exports, add, delete) = (self.named(export.as_deref())?, list(add)?, list(delete)?);
+                let (exports, add, delete) = (self.concerned(export.as_deref())?, list(add)?, list(delete)?);
                 for number in exports {
                     let target = &mut self.exports[number].target;
                     target.change_mask(&add, &delete).map_err(|error| format!("{}: {error}", target.address()))?;
@@ -92,6 +91,36 @@ impl Server {
         };
         let found = self.directory.iter().find(|(address, _)| address.to_string() == name);
         found.map(|(_, number)| vec![*number]).ok_or_else(|| format!("{name}: not exported here"))
+    }
+
+    /// Those and the ones that are leaving: they have requests under way, and successors that take
+    /// over from them.
+    fn concerned(&self, export: Option<&str>) -> Result<Vec<usize>, String> {
+        let meant = |one: &Export| export.is_none_or(|name| one.options.address.to_string() == name);
+        let found: Vec<usize> = self.exports.iter().filter(|(_, one)| meant(one)).map(|(number, _)| number).collect();
+        match export {
+            Some(name) if found.is_empty() => Err(format!("{name}: not exported here")),
+            _ => Ok(found),
+        }
+    }
+
+    /// Has it kept, for exports that are yet to come too, that a host is denied or admitted.
+    fn note(&mut self, export: Option<&str>, exports: &[usize], mac: Mac, denied: bool) -> Result<(), String> {
+        let state = if denied { "denied" } else { "no longer denied" };
+        log(format_args!("{}: {mac} is {state}", export.unwrap_or("every export")));
+        let before = self.everywhere.clone();
+        match export {
+            None => self.everywhere.all(mac, denied),
+            Some(name) => self.everywhere.one(name, mac, denied),
+        }
+        let mut result = Ok(());
+        if self.everywhere != before
+            && let Some(memory) = self.memory.as_ref().filter(|_| self.table.is_some())
+        {
+            result = memory.keep_everywhere(&self.everywhere).map_err(|error| failed(&error));
+        }
+        // One that cannot be kept is no reason not to keep the others.
+        exports.iter().fold(result, |result, number| result.and(self.keep(*number)))
     }
 
     fn show(&self, export: &Export) -> control::Export {
@@ -119,11 +148,7 @@ impl Server {
         if !target.changed() {
             return Ok(());
         }
-        memory.keep(target, &options.mask).map_err(|error| {
-            let error = format!("{error:#}");
-            log(format_args!("{error}"));
-            error
-        })
+        memory.keep(target, &options.mask).map_err(|error| failed(&error))
     }
 
     /// Drops the requests of a host that have not begun.
@@ -172,6 +197,13 @@ fn count(export: &Export) -> statistics::Export {
         all: clients.together(),
         clients: clients.each(),
     }
+}
+
+/// What the asker is told is in the log too.
+fn failed(error: &anyhow::Error) -> String {
+    let error = format!("{error:#}");
+    log(format_args!("{error}"));
+    error
 }
 
 fn address(text: &str) -> Result<Mac, String> {

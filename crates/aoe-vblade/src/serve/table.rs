@@ -1,7 +1,7 @@
 //! Exports and interfaces that come and go: the table that SIGHUP has read again, disks that have
 //! grown, links that have changed.
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use nines_cli::log;
 use nines_proto::aoe::sectors_per_frame;
 use nines_proto::mac::Mac;
@@ -28,21 +28,24 @@ impl Server {
         if let Some((_, page)) = self.legacies.iter().find(|(known, _)| *known == address) {
             page.recall(&mut export.target, &options.mask)?;
         }
-        for name in &options.interfaces {
-            let known = self.wires.iter().find(|(_, wire)| wire.name() == name).map(|(number, _)| number);
-            let wire = match known {
-                Some(number) => number,
-                None => {
-                    let only = self.table.is_none().then_some(address);
-                    self.wires.add(Wire::open(name, only)?)
-                }
-            };
-            self.wires[wire].expect(options.buffers.into());
-            export.wires.push(wire);
-            if let Some(link) = self.wires[wire].link()
+        for mac in self.everywhere.at(address) {
+            export.target.deny(mac);
+        }
+        match self.wires_of(options) {
+            Ok(wires) => export.wires = wires,
+            Err(error) => {
+                self.close_idle_wires();
+                self.absent.push(options.clone());
+                bail!("{error:#}; served as soon as it is there");
+            }
+        }
+        for wire in &export.wires {
+            let wire = &mut self.wires[*wire];
+            wire.expect(options.buffers.into());
+            if let Some(link) = wire.link()
                 && sectors_per_frame(link.mtu) == 0
             {
-                log(format_args!("{name}: no sector fits a frame at MTU {}", link.mtu));
+                log(format_args!("{}: no sector fits a frame at MTU {}", wire.name(), link.mtu));
             }
         }
         if options.opening.write_back {
@@ -58,7 +61,25 @@ impl Server {
         self.outgrown = self.frame_length() > self.engine.frames().length();
         let at = self.directory.partition_point(|(known, _)| *known < address);
         self.directory.insert(at, (address, number));
+        // Where that is impossible the log says so; who is denied is so all the same.
+        let _ = self.keep(number);
         Ok(())
+    }
+
+    /// The interfaces of an export, opened where nothing is served on them yet.
+    fn wires_of(&mut self, options: &ExportOptions) -> anyhow::Result<Vec<usize>> {
+        let mut wires = Vec::new();
+        for name in &options.interfaces {
+            let known = self.wires.iter().find(|(_, wire)| wire.name() == name).map(|(number, _)| number);
+            wires.push(match known {
+                Some(number) => number,
+                None => {
+                    let only = self.table.is_none().then_some(options.address);
+                    self.wires.add(Wire::open(name, only)?)
+                }
+            });
+        }
+        Ok(wires)
     }
 
     /// What is served, for the line each export gets on standard output.
@@ -83,6 +104,7 @@ impl Server {
 
     fn follow(&mut self, wanted: Vec<ExportOptions>) {
         self.arriving.clear();
+        self.absent.clear();
         let mut gone: Vec<usize> = self.directory.iter().map(|(_, number)| *number).collect();
         for options in wanted {
             let known = self.directory.binary_search_by_key(&options.address, |(address, _)| *address);
@@ -203,5 +225,9 @@ impl Server {
             }
         }
         self.outgrown = self.frame_length() > self.engine.frames().length();
+        // Those whose interfaces are all there now are taken in as if the table had just named them.
+        let there = |options: &mut ExportOptions| options.interfaces.iter().all(|name| Link::named(name).is_ok());
+        self.arriving.extend(self.absent.extract_if(.., there));
+        self.sweep();
     }
 }

@@ -25,7 +25,7 @@ pub enum Request {
     /// Answer and carry out nothing more that this host sends. The answer comes when nothing of
     /// it touches a disk any more.
     Deny {
-        /// Which export.
+        /// Which export; all of them, those that a table adds later too, when none is named.
         export: Option<String>,
         /// The host.
         mac: String,
@@ -68,7 +68,7 @@ pub enum Answer {
         /// Every interface there is.
         interfaces: Vec<statistics::Interface>,
     },
-    /// Refused or not understood; nothing has changed.
+    /// Refused or not understood, and nothing has changed; or what has changed cannot be kept.
     Error {
         /// Why.
         error: String,
