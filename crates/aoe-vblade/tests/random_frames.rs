@@ -1,9 +1,11 @@
-//! The target under random sequences of frames, beside a model disk.
+//! The target under random sequences of frames, beside one made from the protocol's text.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 
 mod model;
+
+use model::Setup;
 
 /// Three hosts, so that masks and reservations bite.
 fn source() -> impl Strategy<Value = [u8; 6]> {
@@ -16,6 +18,13 @@ fn address() -> impl Strategy<Value = [u8; 3]> {
 
 fn version_flags() -> impl Strategy<Value = u8> {
     prop_oneof![12 => Just(0x10), 1 => any::<u8>()]
+}
+
+/// SMART, with its key mostly.
+fn smart() -> impl Strategy<Value = (u8, Vec<u8>)> {
+    let key = prop_oneof![6 => Just([0x4f, 0xc2]), 1 => any::<[u8; 2]>()];
+    let feature = prop_oneof![3 => Just(0xda), 1 => Just(0xd8), 1 => any::<u8>()];
+    (feature, key).prop_map(|(feature, [mid, high])| (0, vec![0, feature, 1, 0xb0, 0, mid, high, 0xa0, 0, 0, 0, 0]))
 }
 
 fn ata() -> impl Strategy<Value = (u8, Vec<u8>)> {
@@ -84,7 +93,7 @@ fn reserve() -> impl Strategy<Value = (u8, Vec<u8>)> {
 }
 
 fn frame() -> impl Strategy<Value = Vec<u8>> {
-    let message = prop_oneof![12 => ata(), 3 => trim(), 3 => config(), 1 => mask(), 1 => reserve(), 1 => (any::<u8>(), vec(any::<u8>(), 0..40))];
+    let message = prop_oneof![12 => ata(), 3 => trim(), 1 => smart(), 3 => config(), 1 => mask(), 1 => reserve(), 1 => (any::<u8>(), vec(any::<u8>(), 0..40))];
     let cut = prop_oneof![12 => Just(usize::MAX), 1 => 0..64usize];
     let destination = prop_oneof![12 => Just([2, 0, 0, 0, 0, 1]), 1 => Just([0xff; 6])];
     (destination, source(), version_flags(), address(), any::<u32>(), message, cut).prop_map(
@@ -110,33 +119,48 @@ enum Event {
 }
 
 fn event() -> impl Strategy<Value = Event> {
-    use model::Event::{Admit, Deny, Link, Restart};
+    use model::Event::{Admit, Broken, Deny, Failing, Link, Mask, Resize, Restart, Unmask};
     let other = prop_oneof![
         1 => source().prop_map(Deny),
         3 => source().prop_map(Admit),
+        1 => source().prop_map(Mask),
+        3 => source().prop_map(Unmask),
         1 => prop::sample::select(vec![0, 60, 547, 548, 1500, 9000]).prop_map(Link),
+        1 => (1..=model::SECTORS).prop_map(Resize),
+        2 => prop_oneof![1 => Just(true), 3 => Just(false)].prop_map(Broken),
+        1 => any::<bool>().prop_map(Failing),
         1 => Just(Restart),
     ];
     prop_oneof![20 => frame().prop_map(Event::Frame), 1 => other.prop_map(Event::Other)]
 }
 
-fn run(events: &[Event]) {
-    model::run(events.iter().map(|event| match event {
+fn setup() -> impl Strategy<Value = Setup> {
+    let mostly = || prop_oneof![6 => Just(true), 1 => Just(false)];
+    (mostly(), mostly(), mostly()).prop_map(|(writes, trims, wire_edits)| Setup {
+        read_only: !writes,
+        trims,
+        wire_edits,
+    })
+}
+
+fn run(setup: Setup, events: &[Event]) {
+    let events = events.iter().map(|event| match event {
         Event::Frame(frame) => model::Event::Frame(frame),
         Event::Other(event) => *event,
-    }));
+    });
+    model::run(setup, events);
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
     #[test]
-    fn only_valid_writes_change_the_disk_and_reads_give_it_back(events in vec(event(), 1..80)) {
-        run(&events);
+    fn every_answer_and_the_disk_are_what_the_protocol_says(setup in setup(), events in vec(event(), 1..80)) {
+        run(setup, &events);
     }
 
     #[test]
     fn arbitrary_bytes_change_nothing(frames in vec(vec(any::<u8>(), 0..1600), 1..8)) {
-        model::run(frames.iter().map(|frame| model::Event::Frame(frame)));
+        model::run(Setup::default(), frames.iter().map(|frame| model::Event::Frame(frame)));
     }
 }
