@@ -79,7 +79,9 @@ impl Wire {
             ring: None,
             socket,
             link: Some(link),
-            buffers: 0,
+            // The exports of a table come and go: with all the room there may be from the start, the
+            // ring stays, and with it the frames in it.
+            buffers: if only.is_none() { SLOTS.1 / 8 } else { 0 },
             batch,
             queue,
             bypasses,
