@@ -36,6 +36,15 @@ impl Entry {
     }
 }
 
+/// What is known of a request that has been added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Admission {
+    /// It may run now; otherwise [`Order::done`] tells when.
+    pub runs: bool,
+    /// This client has the same request under way or waiting: its answer was late or lost.
+    pub repeats: bool,
+}
+
 /// The requests of one export that are under way or wait, in order of arrival.
 #[derive(Debug)]
 pub struct Order {
@@ -61,29 +70,17 @@ impl Order {
         self.entries.is_empty()
     }
 
-    /// Whether a request could run now.
-    #[must_use]
-    pub fn is_free(&self, sectors: &Range<u64>, access: Access) -> bool {
-        let new = entry(0, sectors, access);
-        !self.entries.iter().any(|entry| entry.conflicts(&new))
-    }
-
-    /// Whether this client has the same request under way or waiting: its answer was late or lost.
-    #[must_use]
-    pub fn repeats(&self, sectors: &Range<u64>, access: Access, client: u16) -> bool {
-        let same = |entry: &Entry| entry.first == sectors.start && entry.end == sectors.end && entry.access == access;
-        self.entries.iter().any(|entry| entry.client == client && same(entry))
-    }
-
-    /// Adds a request. True when it may run now; otherwise [`done`](Self::done) tells when.
-    #[must_use]
-    pub fn add(&mut self, request: u32, sectors: &Range<u64>, access: Access, client: u16) -> bool {
-        let mut new = Entry { client, ..entry(request, sectors, access) };
+    /// Adds a request.
+    pub fn add(&mut self, request: u32, sectors: &Range<u64>, access: Access, client: u16) -> Admission {
+        let Range { start: first, end } = *sectors;
+        let mut new = Entry { request, first, end, access, client, behind: 0 };
+        let mut repeats = false;
         for entry in &self.entries {
             new.behind += u32::from(entry.conflicts(&new));
+            repeats |= (entry.first, entry.end, entry.access, entry.client) == (first, end, access, client);
         }
         self.entries.push(new);
-        new.behind == 0
+        Admission { runs: new.behind == 0, repeats }
     }
 
     /// A request is done, or given up. Those that may run now are told to `free`, in order.
@@ -101,10 +98,6 @@ impl Order {
     }
 }
 
-fn entry(request: u32, sectors: &Range<u64>, access: Access) -> Entry {
-    Entry { request, first: sectors.start, end: sectors.end, access, client: 0, behind: 0 }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,6 +106,10 @@ mod tests {
 
     fn extent(first: u64, sectors: u8) -> Range<u64> {
         first..first + u64::from(sectors)
+    }
+
+    fn runs(order: &mut Order, request: u32, sectors: &Range<u64>, access: Access, client: u16) -> bool {
+        order.add(request, sectors, access, client).runs
     }
 
     fn done(order: &mut Order, request: u32) -> Vec<u32> {
@@ -124,10 +121,10 @@ mod tests {
     #[test]
     fn a_repeated_write_waits_for_the_first_and_the_next_write_for_both() {
         let mut order = Order::new(8);
-        assert!(order.add(1, &extent(8, 8), Write, 0));
-        assert!(!order.add(2, &extent(8, 8), Write, 0));
-        assert!(!order.add(3, &extent(15, 1), Write, 0));
-        assert!(order.add(4, &extent(16, 8), Write, 0), "beside it");
+        assert!(runs(&mut order, 1, &extent(8, 8), Write, 0));
+        assert!(!runs(&mut order, 2, &extent(8, 8), Write, 0));
+        assert!(!runs(&mut order, 3, &extent(15, 1), Write, 0));
+        assert!(runs(&mut order, 4, &extent(16, 8), Write, 0), "beside it");
         assert_eq!(done(&mut order, 1), [2]);
         assert_eq!(done(&mut order, 2), [3]);
         assert!(done(&mut order, 3).is_empty());
@@ -138,12 +135,10 @@ mod tests {
     #[test]
     fn reads_share_and_a_write_waits_for_all_of_them() {
         let mut order = Order::new(8);
-        assert!(order.add(1, &extent(0, 4), Read, 0));
-        assert!(order.add(2, &extent(2, 4), Read, 0));
-        assert!(!order.is_free(&extent(3, 1), Write));
-        assert!(!order.add(3, &extent(3, 1), Write, 0));
-        assert!(!order.add(4, &extent(0, 4), Read, 0), "what was written before it is what it reads");
-        assert!(order.is_free(&extent(5, 1), Read));
+        assert!(runs(&mut order, 1, &extent(0, 4), Read, 0));
+        assert!(runs(&mut order, 2, &extent(2, 4), Read, 0));
+        assert!(!runs(&mut order, 3, &extent(3, 1), Write, 0));
+        assert!(!runs(&mut order, 4, &extent(0, 4), Read, 0), "what was written before it is what it reads");
         assert!(done(&mut order, 1).is_empty());
         assert_eq!(done(&mut order, 2), [3]);
         assert_eq!(done(&mut order, 3), [4]);
@@ -152,13 +147,16 @@ mod tests {
     #[test]
     fn the_same_request_of_the_same_client_is_a_repetition() {
         let mut order = Order::new(8);
-        assert!(order.add(1, &extent(8, 8), Write, 3));
-        assert!(order.repeats(&extent(8, 8), Write, 3));
-        for (other, access, client) in [(extent(8, 8), Write, 4), (extent(8, 8), Read, 3), (extent(8, 7), Write, 3)] {
-            assert!(!order.repeats(&other, access, client));
+        let mut repeats = |request, sectors, access, client| order.add(request, &sectors, access, client).repeats;
+        assert!(!repeats(1, extent(8, 8), Write, 3));
+        assert!(!repeats(2, extent(8, 8), Write, 4));
+        assert!(!repeats(3, extent(8, 8), Read, 3));
+        assert!(!repeats(4, extent(8, 7), Write, 3));
+        assert!(repeats(5, extent(8, 8), Write, 3));
+        for request in 1..=5 {
+            done(&mut order, request);
         }
-        done(&mut order, 1);
-        assert!(!order.repeats(&extent(8, 8), Write, 3));
+        assert!(!order.add(6, &extent(8, 8), Write, 3).repeats);
     }
 
     proptest! {
@@ -171,16 +169,16 @@ mod tests {
             let all: Vec<Entry> = requests
                 .iter()
                 .zip(0..)
-                .map(|((first, sectors, write), number)| entry(number, &extent(*first, *sectors), if *write { Write } else { Read }))
+                .map(|((first, sectors, write), request)| {
+                    let Range { start: first, end } = extent(*first, *sectors);
+                    Entry { request, first, end, access: if *write { Write } else { Read }, client: 0, behind: 0 }
+                })
                 .collect();
             let mut order = Order::new(all.len());
             let (mut running, mut gone) = (Vec::new(), vec![false; all.len()]);
             for entry in &all {
                 let sectors = entry.first..entry.end;
-                let free = order.is_free(&sectors, entry.access);
-                let runs = order.add(entry.request, &sectors, entry.access, 0);
-                prop_assert_eq!(free, runs);
-                if runs {
+                if order.add(entry.request, &sectors, entry.access, 0).runs {
                     running.push(entry.request);
                 }
             }

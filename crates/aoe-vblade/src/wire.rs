@@ -18,9 +18,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 /// How long a full send buffer may take to drain.
 const DRAIN: Duration = Duration::from_millis(100);
-/// Frames that can wait to be taken: eight hosts with a full window each, but not more memory than
-/// a small machine has to spare.
-const SLOTS: (usize, usize) = (256, 2048);
+/// Frames that can wait to be taken, of one target and of many: eight and sixteen hosts with a full
+/// window each, and not more memory than a small machine has to spare.
+const SLOTS: (usize, usize) = (512, 1024);
 /// Bounds of the send buffer.
 const BUFFER_BYTES: (usize, usize) = (1 << 20, 64 << 20);
 
@@ -28,10 +28,11 @@ const BUFFER_BYTES: (usize, usize) = (1 << 20, 64 << 20);
 #[derive(Debug)]
 pub struct Wire {
     name: String,
-    /// None where there was no memory for it: then nothing is heard.
+    /// None where there was no memory for one of another MTU: then nothing is heard.
     ring: Option<ReceiveRing>,
     socket: PacketSocket,
     link: Option<Link>,
+    slots: usize,
     /// Messages its targets say they can queue, all together, counting those that were here once.
     buffers: usize,
     batch: Batch,
@@ -79,9 +80,8 @@ impl Wire {
             ring: None,
             socket,
             link: Some(link),
-            // The exports of a table come and go: with all the room there may be from the start, the
-            // ring stays, and with it the frames in it.
-            buffers: if only.is_none() { SLOTS.1 / 8 } else { 0 },
+            slots: if only.is_some() { SLOTS.0 } else { SLOTS.1 },
+            buffers: 0,
             batch,
             queue,
             bypasses,
@@ -124,15 +124,15 @@ impl Wire {
         let charged = (mtu + 1024).next_power_of_two() + 1024;
         let bytes = 16 * self.buffers * charged;
         self.socket.set_buffers(bytes.clamp(BUFFER_BYTES.0, BUFFER_BYTES.1))?;
-        let slots = (8 * self.buffers).clamp(SLOTS.0, SLOTS.1).next_power_of_two();
-        if self.ring.as_ref().is_some_and(|ring| ring.fits(slots, mtu)) {
+        // However many targets come later: another ring would lose what is in this one.
+        if self.ring.as_ref().is_some_and(|ring| ring.fits(mtu)) {
             return Ok(());
         }
         // What is in the old one is lost, and asked for again.
         if self.ring.take().is_some() {
             self.socket.unshare()?;
         }
-        self.ring = Some(self.socket.share(slots, mtu)?);
+        self.ring = Some(self.socket.share(self.slots, mtu)?);
         Ok(())
     }
 
@@ -156,10 +156,10 @@ impl Wire {
             self.link = None;
             return false;
         }
+        self.make_room(link);
         let state = if link.running { "up" } else { "down" };
         let sectors = sectors_per_frame(link.mtu);
-        log(format_args!("{name}: {state}, MTU {}, {sectors} sectors a frame", link.mtu));
-        self.make_room(link);
+        log(format_args!("{}: {state}, MTU {}, {sectors} sectors a frame", self.name, link.mtu));
         true
     }
 

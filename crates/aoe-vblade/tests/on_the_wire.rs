@@ -445,6 +445,95 @@ fn a_disk_that_shrank_is_a_read_error_and_not_the_end() {
     assert!(log.contains("e7.3: read of 2 sectors at 99: ") && log.contains(" disk_errors=1 "), "{log}");
 }
 
+/// Sends requests for neighbouring sectors while the target cannot look, and returns the status and
+/// data of each answer in the order of the requests.
+fn in_one_batch(target: &Target, initiator: &mut Initiator, requests: &[(u8, u64, Vec<u8>)]) -> Vec<(u8, Vec<u8>)> {
+    let pid = Pid::from_raw(target.child.id().cast_signed());
+    kill(pid, Signal::SIGSTOP).unwrap();
+    let state = || fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    while !state().contains(") T ") {
+        std::thread::yield_now();
+    }
+    let tags: Vec<u32> = requests
+        .iter()
+        .map(|(code, sector, data)| {
+            let header = to_target(initiator);
+            let mut argument = vec![0x41, 0, 1, *code];
+            argument.extend(Registers::lba_bytes(*sector));
+            argument.extend([0, 0]);
+            argument.extend(data);
+            initiator.send(&header, &argument).unwrap();
+            header.tag
+        })
+        .collect();
+    kill(pid, Signal::SIGCONT).unwrap();
+    let mut answers = vec![None; tags.len()];
+    while answers.contains(&None) {
+        let frame = initiator.next(Instant::now() + LONG).unwrap().expect("an answer");
+        let (header, argument) = Header::parse(&frame).unwrap();
+        let Some(at) = tags.iter().position(|tag| *tag == header.tag) else { continue };
+        let (registers, data) = Registers::parse(argument).unwrap();
+        answers[at] = Some((registers.command_status, data.get(..512).unwrap_or_default().to_vec()));
+    }
+    answers.into_iter().flatten().collect()
+}
+
+#[test]
+fn neighbouring_requests_of_a_batch_are_one_call_to_the_disk() {
+    if !cable(1500) {
+        return;
+    }
+    let target = Target::start("");
+    let mut initiator = Initiator::open("client0").unwrap();
+    let calls = || {
+        let io = fs::read_to_string(format!("/proc/{}/io", target.child.id())).unwrap();
+        let count = io.lines().find_map(|line| line.strip_prefix("syscr: ")).unwrap();
+        count.parse::<u64>().unwrap()
+    };
+    let reads: Vec<_> = (40..56).map(|sector| (op::READ_EXT, sector, Vec::new())).collect();
+    let before = calls();
+    let answers = in_one_batch(&target, &mut initiator, &reads);
+    assert!(calls() - before < 8, "{} calls for 16 sectors", calls() - before);
+    assert_eq!(answers, (40..56).map(|sector| (0x40, numbered(sector))).collect::<Vec<_>>());
+
+    // Gaps, steps back and overlaps, all of them reading what was written before.
+    let sectors = [8, 9, 10, 12, 13, 11, 10, 10, 11, 7, 8];
+    let mut requests = Vec::new();
+    for (round, sector) in (0_u64..).zip(sectors) {
+        requests.push((op::WRITE_EXT, sector, numbered(1000 + round)));
+        requests.push((op::READ_EXT, sector, Vec::new()));
+    }
+    requests.extend((7..14).map(|sector| (op::WRITE_EXT, sector, numbered(2000 + sector))));
+    requests.extend((6..15).map(|sector| (op::READ_EXT, sector, Vec::new())));
+    let answers = in_one_batch(&target, &mut initiator, &requests);
+    assert!(answers.iter().all(|(status, _)| *status == 0x40));
+    for (round, pair) in (0_u64..).zip(answers[..2 * sectors.len()].chunks(2)) {
+        assert_eq!(pair[1].1, numbered(1000 + round), "round {round}");
+    }
+    let last: Vec<u8> = answers[2 * sectors.len() + 7..].iter().flat_map(|(_, data)| data.clone()).collect();
+    let expected = [&numbered(6)[..], &(2007..2014).flat_map(numbered).collect::<Vec<u8>>(), &numbered(14)].concat();
+    assert_eq!(last, expected);
+    assert_eq!(fs::read(target.disk.path()).unwrap()[6 * 512..15 * 512], expected);
+    target.end();
+}
+
+#[test]
+fn of_neighbours_only_those_fail_that_the_disk_fails() {
+    if !cable(1500) {
+        return;
+    }
+    let target = Target::start("");
+    let mut initiator = Initiator::open("client0").unwrap();
+    target.disk.as_file().set_len(512 * 100 + 200).unwrap();
+    let reads: Vec<_> = (92..108).map(|sector| (op::READ_EXT, sector, Vec::new())).collect();
+    let answers = in_one_batch(&target, &mut initiator, &reads);
+    for (sector, (status, data)) in (92..).zip(answers) {
+        assert_eq!(status, if sector < 100 { 0x40 } else { 0x41 }, "sector {sector}");
+        assert!(sector >= 100 || data == numbered(sector));
+    }
+    assert!(target.end().contains(" disk_errors=8 "));
+}
+
 #[test]
 fn a_read_only_target_says_so_and_refuses_writes() {
     if !cable(1500) {

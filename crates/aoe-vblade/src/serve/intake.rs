@@ -99,7 +99,9 @@ impl Server {
         let client = export.clients.number(source);
         export.clients.queue(client);
         let arrived = self.now;
-        self.admit(frame, Request { export: number, wire, client, work, arrived, progress: 0, begun: false, pending });
+        let (progress, begun, next, alone) = (0, false, None, false);
+        let request = Request { export: number, wire, client, work, arrived, progress, begun, next, alone, pending };
+        self.admit(frame, request);
     }
 }
 

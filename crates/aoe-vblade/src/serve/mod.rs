@@ -6,6 +6,7 @@
 //! number.
 
 mod intake;
+mod start;
 mod steer;
 mod table;
 mod waiting;
@@ -17,7 +18,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use nines_cli::log;
 use nines_proto::aoe::{Address, ata};
-use nines_sys::disk::{Done, Engine, Kind};
+use nines_sys::disk::{Done, Engine, Kind, PARTS, Part};
 use nines_sys::frames::Frames;
 use nines_sys::packet::ETHERNET_HEADER;
 use nines_sys::packet::link::LinkWatch;
@@ -85,8 +86,14 @@ pub struct Server {
     /// Frames that have just come, with their lengths.
     came: Vec<(usize, usize)>,
     done: Vec<Done>,
-    /// Requests that need wait no longer.
-    ready: Vec<u32>,
+    /// Requests that need wait no longer, by frame.
+    ready: Vec<usize>,
+    /// Those that are being started.
+    starting: Vec<usize>,
+    /// What a job is made of.
+    parts: Vec<Part>,
+    /// Requests a flush has made durable.
+    covered: Vec<u32>,
     /// Exports that may have to start a flush.
     dirty: Vec<usize>,
     scratch: Box<[u8]>,
@@ -133,6 +140,9 @@ impl Server {
             came: Vec::with_capacity(frames),
             done: Vec::with_capacity(frames + EXPORTS),
             ready: Vec::with_capacity(frames),
+            starting: Vec::with_capacity(frames),
+            parts: Vec::with_capacity(PARTS),
+            covered: Vec::with_capacity(frames),
             dirty: Vec::with_capacity(frames),
             scratch: vec![0; ANSWER].into(),
             now: Instant::now(),
@@ -174,10 +184,9 @@ impl Server {
             if found.trouble {
                 self.wires.iter().for_each(|(_, wire)| wire.heed());
             }
-            // Outgrown frames are made anew as soon as none is in use, which may be now.
-            if found.work || found.trouble || self.outgrown {
-                self.busy()?;
-            }
+            // Whatever it was: it may have let requests go that others waited for, or frames that are
+            // to be made anew.
+            self.busy()?;
         }
         self.finish()?;
         self.report();
@@ -215,20 +224,26 @@ impl Server {
             for wire in 0..self.wires.numbers() {
                 found |= self.receive(wire);
             }
+            self.await_neighbours();
         }
-        self.flush_where_due();
-        self.engine.submit().context(self.engine.kind())?;
+        self.start_all()?;
         if self.complete() {
             found = true;
             // What waited for them goes to the disks now.
-            self.flush_where_due();
-            self.engine.submit().context(self.engine.kind())?;
+            self.start_all()?;
         }
         self.send();
         if self.outgrown && self.free.len() == self.requests.len() {
             self.grow()?;
         }
         Ok(found)
+    }
+
+    /// Gives the disks what they are to do now.
+    fn start_all(&mut self) -> anyhow::Result<()> {
+        self.start_ready();
+        self.flush_where_due();
+        self.engine.submit().context(self.engine.kind())
     }
 
     fn send(&mut self) {
@@ -241,8 +256,7 @@ impl Server {
     /// Finishes the requests that are under way and answers them.
     fn finish(&mut self) -> anyhow::Result<()> {
         while self.free.len() < self.requests.len() {
-            self.flush_where_due();
-            self.engine.submit().context(self.engine.kind())?;
+            self.start_all()?;
             if self.engine.flying() > 0 {
                 self.engine.wait().context(self.engine.kind())?;
             }

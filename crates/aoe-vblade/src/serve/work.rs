@@ -9,7 +9,7 @@ use nines_sys::disk::{Done, Job};
 
 use super::Server;
 use crate::ata::{Extent, Failure};
-use crate::order::Access;
+use crate::order::{Access, Admission};
 use crate::target::Pending;
 
 /// What is asked of the disk.
@@ -23,7 +23,7 @@ pub(super) enum Work {
 }
 
 impl Work {
-    fn extent(self) -> Option<Extent> {
+    pub(super) fn extent(self) -> Option<Extent> {
         match self {
             Self::Read(extent) | Self::Write(extent) => Some(extent),
             Self::Flush | Self::Trim => None,
@@ -55,6 +55,10 @@ pub(super) struct Request {
     pub progress: usize,
     /// The disk has it, or has had it.
     pub begun: bool,
+    /// The request behind it in the same job.
+    pub next: Option<usize>,
+    /// It is to be a job by itself.
+    pub alone: bool,
     pub pending: Pending,
 }
 
@@ -99,23 +103,10 @@ impl Server {
             }
             Work::Trim => return self.admit_trim(frame, number, client),
         };
-        let sectors = extent.range();
-        if export.order.repeats(&sectors, access, short(client)) {
-            export.clients.tally(client).duplicates += 1;
-        }
-        if export.order.is_free(&sectors, access) {
-            let data = &mut self.engine.frames_mut().bytes_mut(frame)[ata::DATA..ata::DATA + extent.length()];
-            let done = match access {
-                Access::Read => export.store.read_at_once(extent, data).then_some(Ok(())),
-                Access::Write => export.store.write_at_once(extent, data),
-            };
-            if let Some(result) = done {
-                self.begin(frame);
-                return self.moved(frame, result);
-            }
-        }
-        if export.order.add(token, &sectors, access, short(client)) {
-            self.start(frame);
+        let Admission { runs, repeats } = export.order.add(token, &extent.range(), access, short(client));
+        export.clients.tally(client).duplicates += u64::from(repeats);
+        if runs {
+            self.ready.push(frame);
         }
     }
 
@@ -134,47 +125,10 @@ impl Server {
         self.free_behind(export, frame);
     }
 
-    /// Starts those that waited for a request only.
+    /// Those that waited for a request only may run.
     fn free_behind(&mut self, export: usize, frame: usize) {
-        let mut ready = std::mem::take(&mut self.ready);
-        self.exports[export].order.done(token(frame), |request| ready.push(request));
-        for request in ready.drain(..) {
-            self.start(request as usize);
-        }
-        // One that cannot be started is over too, and may have filled the list anew.
-        if self.ready.is_empty() {
-            self.ready = ready;
-        }
-    }
-
-    /// Gives a request, or what is left of it, to the disk.
-    fn start(&mut self, frame: usize) {
-        self.begin(frame);
-        let Some(Request { export, work, progress, .. }) = self.requests[frame] else { return };
-        let store = &self.exports[export].store;
-        let rest = |extent: Extent| {
-            (ata::DATA + progress..ata::DATA + extent.length(), store.position(extent.first) + progress as u64)
-        };
-        let (file, job) = match work {
-            Work::Read(extent) => {
-                let (part, offset) = rest(extent);
-                (store.file(), Job::Read { frame, part, offset })
-            }
-            Work::Write(extent) => {
-                let (part, offset) = rest(extent);
-                (store.file_to_write(), Job::Write { frame, part, offset, durable: store.commits_each() })
-            }
-            Work::Flush => return,
-            Work::Trim => {
-                let next = self.ranges(frame).nth(progress);
-                let Some(Range { first, sectors }) = next else { return self.over(frame, Ok(())) };
-                let (offset, length) = (store.position(first), u64::from(sectors) * SECTOR as u64);
-                (store.file(), Job::Discard { offset, length })
-            }
-        };
-        if let Err(error) = self.engine.start(file, &job, token(frame)) {
-            self.over(frame, Err(error));
-        }
+        let ready = &mut self.ready;
+        self.exports[export].order.done(token(frame), |request| ready.push(request as usize));
     }
 
     /// A trim waits for, and is waited for by, everything between its first sector and its last.
@@ -182,13 +136,13 @@ impl Server {
         let first = self.ranges(frame).map(|range| range.first).min().unwrap_or(0);
         let end = self.ranges(frame).map(Range::end).max().unwrap_or(0);
         let (sectors, export) = (first..end.max(first), &mut self.exports[export]);
-        if export.order.add(token(frame), &sectors, Access::Write, short(client)) {
-            self.start(frame);
+        if export.order.add(token(frame), &sectors, Access::Write, short(client)).runs {
+            self.ready.push(frame);
         }
     }
 
     /// The ranges a trim names; the target has seen that they are on the disk.
-    fn ranges(&self, frame: usize) -> impl Iterator<Item = Range> + '_ {
+    pub(super) fn ranges(&self, frame: usize) -> impl Iterator<Item = Range> + '_ {
         let sectors = self.requests[frame].map_or(0, |request| request.pending.count());
         let data = &self.engine.frames().bytes(frame)[ata::DATA..][..usize::from(sectors) * SECTOR];
         Ranges::parse(data).iter()
@@ -226,32 +180,19 @@ impl Server {
 
     fn transferred(&mut self, frame: usize, result: io::Result<usize>) {
         let Some(request) = &mut self.requests[frame] else { return };
-        let length = request.work.extent().map_or(0, Extent::length);
-        let result = match (request.work, result) {
-            (_, Err(error)) if error.kind() == io::ErrorKind::Interrupted => return self.start(frame),
-            (_, Err(error)) => Err(error),
+        match (request.work, result) {
+            (_, Err(error)) => self.failed(frame, error),
             (Work::Trim, Ok(_)) => {
                 request.progress += 1;
-                return self.start(frame);
+                self.ready.push(frame);
             }
-            (_, Ok(0)) => Err(io::ErrorKind::UnexpectedEof.into()),
-            // Direct I/O cannot go on within a sector.
-            (_, Ok(bytes)) if bytes % SECTOR != 0 && request.progress + bytes < length => {
-                Err(io::ErrorKind::UnexpectedEof.into())
-            }
-            (_, Ok(bytes)) => {
-                request.progress += bytes;
-                if request.progress < length {
-                    return self.start(frame);
-                }
-                Ok(())
-            }
-        };
-        self.over(frame, result);
+            (_, Ok(0)) => self.failed(frame, io::ErrorKind::UnexpectedEof.into()),
+            (_, Ok(bytes)) => self.moved_bytes(frame, bytes),
+        }
     }
 
     /// The disk is done with a request: those behind it may run.
-    fn over(&mut self, frame: usize, result: io::Result<()>) {
+    pub(super) fn over(&mut self, frame: usize, result: io::Result<()>) {
         let Some(Request { export, .. }) = self.requests[frame] else { return };
         self.moved(frame, result);
         self.free_behind(export, frame);
@@ -299,7 +240,7 @@ impl Server {
     fn flushed(&mut self, number: usize, result: io::Result<()>) {
         let Some(export) = self.exports.get_mut(number) else { return };
         let result = result.map_err(|error| export.complain("flush", None, &error));
-        let mut covered = std::mem::take(&mut self.ready);
+        let mut covered = std::mem::take(&mut self.covered);
         export.commit.end(|request| covered.push(request));
         if !export.commit.is_empty() {
             self.dirty.push(number);
@@ -312,7 +253,7 @@ impl Server {
             }
             self.answer(frame, result);
         }
-        self.ready = covered;
+        self.covered = covered;
     }
 
     fn answer(&mut self, frame: usize, result: Result<(), Failure>) {
@@ -334,6 +275,6 @@ fn short(client: usize) -> u16 {
 
 /// A request's number is its frame's; a flush's is its export's, behind all frames.
 #[expect(clippy::cast_possible_truncation, reason = "a few thousand at most")]
-fn token(number: usize) -> u32 {
+pub(super) fn token(number: usize) -> u32 {
     number as u32
 }

@@ -18,11 +18,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use nines_proto::aoe::SECTOR;
 use nines_sys::blk::Aligned;
-use nines_sys::disk::read_cached;
+use nines_sys::disk::{Part, read_now, write_now};
+use nines_sys::frames::Frames;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, OFlag};
-
-use crate::ata::Extent;
 
 mod claim;
 mod medium;
@@ -174,41 +173,49 @@ impl Store {
         self.durability == Durability::Flush
     }
 
+    /// Whether a read or a write has to wait for the disk in any case.
+    #[must_use]
+    pub fn asks_the_disk(&self, writes: bool) -> bool {
+        let each = matches!(self.durability, Durability::Each | Durability::Synchronous);
+        self.direct || writes && each
+    }
+
     /// Whether a flush is to make timestamps durable too.
     #[must_use]
     pub fn syncs_timestamps(&self) -> bool {
         self.durability == Durability::Synchronous
     }
 
-    /// Fills `data` from the extent where that is quick: the page cache has it. False leaves it to
+    /// Fills these parts from the file where that is quick: the page cache has it. False leaves it to
     /// the background, and the finding out of what is wrong too.
-    pub fn read_at_once(&mut self, extent: Extent, data: &mut [u8]) -> bool {
+    pub fn read_at_once(&mut self, frames: &mut Frames, parts: &[Part], offset: u64) -> bool {
         if self.direct {
             return false;
         }
-        let offset = self.position(extent.first);
+        let all = length(parts);
         if self.peeks {
-            match read_cached(self.file.as_fd(), data, offset) {
-                Ok(bytes) => return bytes == data.len(),
+            match read_now(self.file.as_fd(), frames, parts, offset, false) {
+                Ok(bytes) => return bytes == all,
                 Err(error) if error.raw_os_error() != Some(Errno::EOPNOTSUPP as i32) => return false,
                 // A file system that cannot tell, such as tmpfs, is not asked again.
                 Err(_) => self.peeks = false,
             }
         }
-        self.quickly(|file| file.read_exact_at(data, offset)).is_some_and(|done| done.is_ok())
+        self.quickly(|file| read_now(file.as_fd(), frames, parts, offset, true)).is_some_and(|bytes| bytes == all)
     }
 
-    /// Puts `data` into the page cache, where that is quick. None leaves it to the background.
-    pub fn write_at_once(&mut self, extent: Extent, data: &[u8]) -> Option<io::Result<()>> {
-        if self.direct || matches!(self.durability, Durability::Each | Durability::Synchronous) {
-            return None;
+    /// Puts these parts into the page cache, where that is quick. False leaves it to the background,
+    /// as above.
+    pub fn write_at_once(&mut self, frames: &Frames, parts: &[Part], offset: u64) -> bool {
+        if self.asks_the_disk(true) {
+            return false;
         }
-        let offset = self.position(extent.first);
-        self.quickly(|file| file.write_all_at(data, offset))
+        self.quickly(|file| write_now(file.as_fd(), frames, parts, offset)).is_some_and(|bytes| bytes == length(parts))
     }
 
-    /// Does something that may wait for the disk, unless it did so a moment ago.
-    fn quickly(&mut self, work: impl FnOnce(&File) -> io::Result<()>) -> Option<io::Result<()>> {
+    /// Does something that may wait for the disk, unless it did so a moment ago. The bytes moved, if
+    /// nothing went wrong.
+    fn quickly(&mut self, work: impl FnOnce(&File) -> io::Result<usize>) -> Option<usize> {
         let began = Instant::now();
         if self.slow_until.is_some_and(|until| began < until) {
             return None;
@@ -216,8 +223,12 @@ impl Store {
         let result = work(&self.file);
         self.slow_ones = if began.elapsed() > QUICK { self.slow_ones + 1 } else { 0 };
         self.slow_until = (self.slow_ones >= SLOW_ONES).then(|| began + SLOW);
-        Some(result)
+        result.ok()
     }
+}
+
+fn length(parts: &[Part]) -> usize {
+    parts.iter().map(|part| part.range.len()).sum()
 }
 
 /// vblade's words for a failed open.

@@ -32,12 +32,12 @@ fn offset_and_length_cut_out_a_window() {
     let window = Opening { offset: 2, length: Some(3), write_back: true, ..opening(&file) };
     let (mut store, medium) = Store::open(&window).unwrap();
     assert_eq!(medium.sectors, 3);
-    let extent = Extent { first: 1, sectors: 1 };
-    assert_eq!(store.position(extent.first), 3 * 512);
-    store.write_at_once(extent, &[7; 512]).unwrap().unwrap();
-    let mut data = [0; 512];
-    assert!(store.read_at_once(extent, &mut data));
-    assert_eq!(data, [7; 512]);
+    let (offset, mut frames) = (store.position(1), Frames::new(2, 36, 36 + 512).unwrap());
+    assert_eq!(offset, 3 * 512);
+    frames.bytes_mut(0).fill(7);
+    assert!(store.write_at_once(&frames, &[Part { frame: 0, range: 36..548 }], offset));
+    assert!(store.read_at_once(&mut frames, &[Part { frame: 1, range: 36..548 }], offset));
+    assert_eq!(frames.bytes(1)[36..], [7; 512]);
     let bytes = fs::read(file.path()).unwrap();
     assert_eq!((bytes[3 * 512 - 1], bytes[3 * 512], bytes[4 * 512]), (0x5a, 7, 0x5a));
 }

@@ -10,33 +10,45 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 use crate::frames::Frames;
 
-mod cached;
+mod now;
 mod pool;
 mod ring;
 
-pub use cached::read_cached;
+pub use now::{read_now, write_now};
 
 use pool::Pool;
 use ring::Ring;
 
+/// Parts a job has at most.
+pub const PARTS: usize = 16;
+
+/// Some of a frame's bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// The frame's number.
+    pub frame: usize,
+    /// Which of its bytes.
+    pub range: Range<usize>,
+}
+
 /// What to do with a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Job {
-    /// Fill this part of a frame from `offset` on.
-    Read { frame: usize, part: Range<usize>, offset: u64 },
-    /// Put this part of a frame there; on stable storage before it is done if `durable`.
-    Write { frame: usize, part: Range<usize>, offset: u64, durable: bool },
+pub enum Job<'p> {
+    /// Fill these parts, one after the other, from `offset` on.
+    Read { parts: &'p [Part], offset: u64 },
+    /// Put these parts there, one after the other; on stable storage before it is done if `durable`.
+    Write { parts: &'p [Part], offset: u64, durable: bool },
     /// Put every write that is done on stable storage; its timestamp too unless `data` is enough.
     Sync { data: bool },
     /// Forget these bytes; they read as zeroes or as before.
     Discard { offset: u64, length: u64 },
 }
 
-impl Job {
-    fn frame(&self) -> Option<usize> {
+impl<'p> Job<'p> {
+    fn parts(&self) -> &'p [Part] {
         match self {
-            Self::Read { frame, .. } | Self::Write { frame, .. } => Some(*frame),
-            Self::Sync { .. } | Self::Discard { .. } => None,
+            Self::Read { parts, .. } | Self::Write { parts, .. } => parts,
+            Self::Sync { .. } | Self::Discard { .. } => &[],
         }
     }
 }
@@ -78,10 +90,45 @@ struct Order {
 
 #[derive(Debug, Clone, Copy)]
 enum Call {
-    Read { address: *mut u8, length: usize, offset: u64 },
-    Write { address: *mut u8, length: usize, offset: u64, durable: bool },
+    Read { vectors: Vectors, offset: u64 },
+    Write { vectors: Vectors, offset: u64, durable: bool },
     Sync { data: bool },
     Discard { offset: u64, length: u64 },
+}
+
+/// Memory as readv(2) is told of it.
+#[derive(Debug, Clone, Copy)]
+struct Vectors {
+    list: [libc::iovec; PARTS],
+    count: usize,
+}
+
+impl Vectors {
+    fn of(frames: &Frames, parts: &[Part]) -> Self {
+        assert!((1..=PARTS).contains(&parts.len()), "{} parts", parts.len());
+        let mut list = [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; PARTS];
+        for (vector, part) in list.iter_mut().zip(parts) {
+            let (address, length) = frames.range(part.frame, part.range.clone());
+            *vector = libc::iovec { iov_base: address.cast(), iov_len: length };
+        }
+        Self { list, count: parts.len() }
+    }
+
+    fn as_slice(&self) -> &[libc::iovec] {
+        &self.list[..self.count]
+    }
+
+    /// As preadv(2) and pwritev(2) count them.
+    fn count(&self) -> libc::c_int {
+        libc::c_int::try_from(self.count).unwrap_or(0)
+    }
+}
+
+/// The frames a job under way has.
+#[derive(Debug, Clone, Copy)]
+struct Lent {
+    frames: [u16; PARTS],
+    count: usize,
 }
 
 #[derive(Debug)]
@@ -97,8 +144,8 @@ pub struct Engine {
     // Before the frames: it is the one that may still write to them.
     backend: Backend,
     frames: Frames,
-    /// Which frame a job under way has, by its token.
-    under_way: Box<[Option<Option<u16>>]>,
+    /// By token.
+    under_way: Box<[Option<Lent>]>,
     flying: usize,
 }
 
@@ -171,32 +218,30 @@ impl Engine {
     /// The kernel refuses the ring's work, or threads, which leaves the job undone.
     ///
     /// # Panics
-    /// The token is under way or too large, or the job's frame is the kernel's.
-    pub fn start(&mut self, file: BorrowedFd<'_>, job: &Job, token: u32) -> io::Result<()> {
+    /// The token is under way or too large, one of the job's frames is the kernel's, or there
+    /// are too many parts.
+    pub fn start(&mut self, file: BorrowedFd<'_>, job: &Job<'_>, token: u32) -> io::Result<()> {
         assert!(self.under_way[token as usize].is_none(), "token {token} is under way");
         let call = match job {
-            Job::Read { frame, part, offset } => {
-                let (address, length) = self.frames.range(*frame, part.clone());
-                Call::Read { address, length, offset: *offset }
-            }
-            Job::Write { frame, part, offset, durable } => {
-                let (address, length) = self.frames.range(*frame, part.clone());
-                Call::Write { address, length, offset: *offset, durable: *durable }
+            Job::Read { parts, offset } => Call::Read { vectors: Vectors::of(&self.frames, parts), offset: *offset },
+            Job::Write { parts, offset, durable } => {
+                Call::Write { vectors: Vectors::of(&self.frames, parts), offset: *offset, durable: *durable }
             }
             Job::Sync { data } => Call::Sync { data: *data },
             Job::Discard { offset, length } => Call::Discard { offset: *offset, length: *length },
         };
         let order = Order { file: file.as_raw_fd(), token, call };
         match &mut self.backend {
-            Backend::Ring(ring) => ring.start(order)?,
+            Backend::Ring(ring) => ring.start(&order)?,
             Backend::Pool(pool) => pool.start(order)?,
         }
-        let frame = job.frame();
-        if let Some(frame) = frame {
-            self.frames.lend(frame);
+        let mut lent = Lent { frames: [0; PARTS], count: job.parts().len() };
+        for (part, number) in job.parts().iter().zip(&mut lent.frames) {
+            self.frames.lend(part.frame);
+            // As many as an AF_PACKET ring or an io_uring has entries: 16 bits are enough.
+            *number = u16::try_from(part.frame).expect("a frame's number");
         }
-        // A ring has 16-bit buffer numbers; so have we.
-        self.under_way[token as usize] = Some(frame.and_then(|frame| u16::try_from(frame).ok()));
+        self.under_way[token as usize] = Some(lent);
         self.flying += 1;
         Ok(())
     }
@@ -222,8 +267,8 @@ impl Engine {
             Backend::Pool(pool) => pool.finished(done),
         }
         for Done { token, .. } in &done[before..] {
-            if let Some(Some(frame)) = self.under_way[*token as usize].take() {
-                self.frames.take_back(frame.into());
+            if let Some(Lent { frames, count }) = self.under_way[*token as usize].take() {
+                frames[..count].iter().for_each(|frame| self.frames.take_back((*frame).into()));
             }
             self.flying -= 1;
         }
@@ -264,6 +309,11 @@ impl Drop for Engine {
             self.finished(&mut done);
         }
     }
+}
+
+/// An offset as system calls take it.
+fn signed(offset: u64) -> io::Result<i64> {
+    i64::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput.into())
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use std::thread::{self, JoinHandle};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-use super::{Call, Done, Order};
+use super::{Call, Done, Order, signed};
 
 /// Threads at most: as many requests as a queue of the usual depth holds.
 const MOST: usize = 32;
@@ -18,7 +18,7 @@ const MOST: usize = 32;
 /// What goes to a thread.
 struct Work(Order);
 
-// SAFETY: the memory a call names belongs to a frame that the engine keeps lent until the thread
+// SAFETY: the memory a call names belongs to frames that the engine keeps lent until the thread
 // has answered, so no other thread touches it meanwhile.
 unsafe impl Send for Work {}
 
@@ -148,16 +148,15 @@ fn work(shared: &Shared) {
 fn carry_out(Order { file, call, .. }: Order) -> io::Result<usize> {
     loop {
         let result = match call {
-            Call::Read { address, length, offset } => {
+            Call::Read { vectors, offset } => {
                 let offset = signed(offset)?;
-                // SAFETY: `address` and `length` are a frame's that is lent to this thread.
-                unsafe { libc::pread(file, address.cast(), length, offset) }
+                // SAFETY: the vectors describe parts of frames that are lent to this thread.
+                unsafe { libc::preadv(file, vectors.list.as_ptr(), vectors.count(), offset) }
             }
-            Call::Write { address, length, offset, durable } => {
-                let (vector, offset) = (libc::iovec { iov_base: address.cast(), iov_len: length }, signed(offset)?);
-                let flags = if durable { libc::RWF_DSYNC } else { 0 };
-                // SAFETY: the one vector describes a frame that is lent to this thread.
-                unsafe { libc::pwritev2(file, &raw const vector, 1, offset, flags) }
+            Call::Write { vectors, offset, durable } => {
+                let (offset, flags) = (signed(offset)?, if durable { libc::RWF_DSYNC } else { 0 });
+                // SAFETY: as above; the kernel only reads them.
+                unsafe { libc::pwritev2(file, vectors.list.as_ptr(), vectors.count(), offset, flags) }
             }
             Call::Sync { data } => code(sync(file, data)),
             Call::Discard { offset, length } => code(punch(file, signed(offset)?, signed(length)?)),
@@ -188,8 +187,4 @@ fn punch(file: RawFd, offset: i64, length: i64) -> libc::c_int {
 
 fn code(code: libc::c_int) -> isize {
     code as isize
-}
-
-fn signed(offset: u64) -> io::Result<i64> {
-    i64::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput.into())
 }

@@ -8,7 +8,7 @@ use io_uring::register::Restriction;
 use io_uring::types::{Fd, FsyncFlags};
 use io_uring::{Builder, IoUring, opcode, squeue};
 
-use super::{Call, Done, Order};
+use super::{Call, Done, Order, PARTS, Vectors};
 use crate::frames::Frames;
 
 /// Entries of the submission queue, at most; the kernel takes no more than 32768.
@@ -24,6 +24,8 @@ pub(super) struct Ring {
     ring: IoUring,
     /// The frames are registered as buffer 0.
     registered: bool,
+    /// What an entry with several parts names, by token: the kernel reads it when it is handed over.
+    vectors: Box<[[libc::iovec; PARTS]]>,
     /// Started and not yet handed over.
     pending: usize,
 }
@@ -59,7 +61,9 @@ impl Ring {
         if disabled {
             restrict(&ring)?;
         }
-        let mut ring = Self { ring, registered: false, pending: 0 };
+        let none = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
+        let vectors = vec![[none; PARTS]; tokens].into();
+        let mut ring = Self { ring, registered: false, vectors, pending: 0 };
         ring.register(frames);
         Ok(ring)
     }
@@ -80,48 +84,68 @@ impl Ring {
         self.registered = registered.is_ok();
     }
 
-    pub fn start(&mut self, order: Order) -> io::Result<()> {
+    pub fn start(&mut self, order: &Order) -> io::Result<()> {
         let entry = self.entry(order)?;
         if self.ring.submission().is_full() {
             self.submit()?;
         }
-        // SAFETY: the memory an entry names belongs to a frame that the engine lends to it until
-        // it is done; the file is open now, and the kernel holds it from the submission on.
+        // SAFETY: the memory an entry names belongs to frames that the engine lends to it until it
+        // is done, and the list of several to `vectors`, whose token is under way as long; the file
+        // is open now, and the kernel holds it from the submission on.
         let pushed = unsafe { self.ring.submission().push(&entry) };
         pushed.map_err(|_| io::Error::from(io::ErrorKind::WouldBlock))?;
         self.pending += 1;
         Ok(())
     }
 
-    fn entry(&self, Order { file, token, call }: Order) -> io::Result<squeue::Entry> {
-        let file = Fd(file);
-        let bytes = |length: usize| u32::try_from(length).map_err(io::Error::other);
+    fn entry(&mut self, Order { file, token, call }: &Order) -> io::Result<squeue::Entry> {
+        let file = Fd(*file);
+        let bytes = |vector: &libc::iovec| u32::try_from(vector.iov_len).map_err(io::Error::other);
         let entry = match call {
-            Call::Read { address, length, offset } if self.registered => {
-                opcode::ReadFixed::new(file, address, bytes(length)?, 0).offset(offset).build()
-            }
-            Call::Read { address, length, offset } => {
-                opcode::Read::new(file, address, bytes(length)?).offset(offset).build()
-            }
-            Call::Write { address, length, offset, durable } => {
-                let flags = if durable { libc::RWF_DSYNC } else { 0 };
-                if self.registered {
-                    let write = opcode::WriteFixed::new(file, address, bytes(length)?, 0);
-                    write.offset(offset).rw_flags(flags).build()
-                } else {
-                    opcode::Write::new(file, address, bytes(length)?).offset(offset).rw_flags(flags).build()
+            Call::Read { vectors, offset } => match vectors.as_slice() {
+                [one] if self.registered => {
+                    opcode::ReadFixed::new(file, one.iov_base.cast(), bytes(one)?, 0).offset(*offset).build()
+                }
+                [one] => opcode::Read::new(file, one.iov_base.cast(), bytes(one)?).offset(*offset).build(),
+                _ => {
+                    let (list, count) = self.keep(*token, vectors);
+                    opcode::Readv::new(file, list, count).offset(*offset).build()
+                }
+            },
+            Call::Write { vectors, offset, durable } => {
+                let flags = if *durable { libc::RWF_DSYNC } else { 0 };
+                match vectors.as_slice() {
+                    [one] if self.registered => {
+                        let write = opcode::WriteFixed::new(file, one.iov_base.cast(), bytes(one)?, 0);
+                        write.offset(*offset).rw_flags(flags).build()
+                    }
+                    [one] => {
+                        let write = opcode::Write::new(file, one.iov_base.cast(), bytes(one)?);
+                        write.offset(*offset).rw_flags(flags).build()
+                    }
+                    _ => {
+                        let (list, count) = self.keep(*token, vectors);
+                        opcode::Writev::new(file, list, count).offset(*offset).rw_flags(flags).build()
+                    }
                 }
             }
             Call::Sync { data } => {
-                let flags = if data { FsyncFlags::DATASYNC } else { FsyncFlags::empty() };
+                let flags = if *data { FsyncFlags::DATASYNC } else { FsyncFlags::empty() };
                 opcode::Fsync::new(file).flags(flags).build()
             }
-            Call::Discard { offset, length } => opcode::Fallocate::new(file, length)
-                .offset(offset)
+            Call::Discard { offset, length } => opcode::Fallocate::new(file, *length)
+                .offset(*offset)
                 .mode(libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE)
                 .build(),
         };
-        Ok(entry.user_data(token.into()))
+        Ok(entry.user_data((*token).into()))
+    }
+
+    /// Puts a list where it stays until its token's next.
+    fn keep(&mut self, token: u32, vectors: &Vectors) -> (*const libc::iovec, u32) {
+        let kept = &mut self.vectors[token as usize];
+        *kept = vectors.list;
+        (kept.as_ptr(), vectors.count().unsigned_abs())
     }
 
     pub fn submit(&mut self) -> io::Result<()> {
@@ -177,11 +201,13 @@ fn or_older(ring: io::Result<IoUring>, build: impl FnOnce() -> io::Result<IoUrin
 /// Has the ring do what [`Ring::entry`] asks for and nothing else: what a ring does, no filter of
 /// system calls sees.
 fn restrict(ring: &IoUring) -> io::Result<()> {
-    const WORK: [u8; 6] = [
+    const WORK: [u8; 8] = [
         opcode::Read::CODE,
         opcode::ReadFixed::CODE,
+        opcode::Readv::CODE,
         opcode::Write::CODE,
         opcode::WriteFixed::CODE,
+        opcode::Writev::CODE,
         opcode::Fsync::CODE,
         opcode::Fallocate::CODE,
     ];

@@ -78,10 +78,10 @@ impl PacketSocket {
 }
 
 impl ReceiveRing {
-    /// Whether it has at least so many slots, for frames of an interface with this MTU.
+    /// Whether its slots hold the frames of an interface with this MTU.
     #[must_use]
-    pub fn fits(&self, slots: usize, mtu: usize) -> bool {
-        self.count >= slots && self.slot >= BEFORE + ETHERNET_HEADER + mtu
+    pub fn fits(&self, mtu: usize) -> bool {
+        self.slot >= BEFORE + ETHERNET_HEADER + mtu
     }
 
     /// Copies the next frame that has come to the front of `into` and frees its slot. Returns its
