@@ -39,6 +39,12 @@ expect() {
     equal "$1 ($target): stdout" "$(cat "$tmp/out")" "$3"
     [ $# -lt 4 ] || equal "$1 ($target): stderr" "$(cat "$tmp/err")" "$4"
 }
+# survey INTERFACES DEVICES: what aoe-sancheck prints, with these lines.
+survey() {
+    rule='=========================================='
+    printf '%s\n' "Probing...done." "$rule" "INTERFACE SUMMARY" "$rule" "Name	Status	MTU	PCI ID" "$1" \
+        "$rule" "DEVICE SUMMARY" "$rule" "Device	Macs	Payload	Local Interfaces" "$2"
+}
 # spaced HEX: as the tools dump it.
 spaced() { printf %s "$1" | sed 's/../& /g'; }
 
@@ -83,16 +89,7 @@ expect "nobody there" 142 ""
 outcome aoecfg -t 1 7 3 eth1
 expect "nobody there" 0 "" ""
 outcome aoe-sancheck
-expect "nobody there" 0 "Probing...done.
-==========================================
-INTERFACE SUMMARY
-==========================================
-Name	Status	MTU	PCI ID
-eth1	UP	1500	
-==========================================
-DEVICE SUMMARY
-==========================================
-Device	Macs	Payload	Local Interfaces" ""
+expect "nobody there" 0 "$(survey "eth1	UP	1500	" "")" ""
 
 for target in aoe-vblade vblade; do
     [ "$target" != vblade ] || command -v vblade >/dev/null || continue
@@ -156,19 +153,9 @@ found e7.3 with mac $mac"
     expect "another slot" 142 ""
 
     outcome aoe-sancheck -v
-    expect sancheck 0 "Probing...done.
-==========================================
-INTERFACE SUMMARY
-==========================================
-Name	Status	MTU	PCI ID
-eth1	UP	1500	
-==========================================
-DEVICE SUMMARY
-==========================================
-Device	Macs	Payload	Local Interfaces
-e7.3	   1	1024	eth1
+    expect sancheck 0 "$(survey "eth1	UP	1500	" "e7.3	   1	1024	eth1
 eth1:
-e7.3 $mac 2" ""
+e7.3 $mac 2")" ""
     if [ -z "${ORIGINAL-}" ]; then
         outcome aoecfg -c fset -s "" 7 3 eth1
         expect "set to none" 0 "" ""
@@ -245,37 +232,17 @@ jumbo=$pid
 fake narrow eth2 9 1 sectors=17 hears=4000
 narrow=$pid
 outcome aoe-sancheck
-expect "unequal paths" 0 "Probing...done.
-==========================================
-INTERFACE SUMMARY
-==========================================
-Name	Status	MTU	PCI ID
-eth1	UP	1500	
-eth2	UP	9000	
-==========================================
-DEVICE SUMMARY
-==========================================
-Device	Macs	Payload	Local Interfaces
-e9.0	   2	8704	eth1,eth2
+expect "unequal paths" 0 "$(survey "eth1	UP	1500	
+eth2	UP	9000	" "e9.0	   2	8704	eth1,eth2
    eth1: MTU (1500) not set optimally for device's capable payload
    eth1: MTU different from other interfaces (1500 vs. 9000)
 e9.1	   1	8704	eth2
-   The path eth2->$far is only capable of 3584 byte payloads" ""
+   The path eth2->$far is only capable of 3584 byte payloads")" ""
 kill "$narrow"
 ip -n "$(ns client)" link set eth1 down
 outcome aoe-sancheck
-expect "an interface that is down" 0 "Probing...done.
-==========================================
-INTERFACE SUMMARY
-==========================================
-Name	Status	MTU	PCI ID
-eth1	DN	1500	
-eth2	UP	9000	
-==========================================
-DEVICE SUMMARY
-==========================================
-Device	Macs	Payload	Local Interfaces
-e9.0	   1	8704	eth2"
+expect "an interface that is down" 0 "$(survey "eth1	DN	1500	
+eth2	UP	9000	" "e9.0	   1	8704	eth2")"
 grep -q "skipping eth1, discover failure: Network is down" "$tmp/err" || fail "down: $(cat "$tmp/err")"
 [ -z "${ORIGINAL-}" ] || exit 0
 ip -n "$(ns client)" link set eth1 up
