@@ -179,3 +179,8 @@ fn a_log_that_is_lost_leaves_a_majority_that_has_one() {
     world.run();
     assert_eq!(world.check.violation, None);
 }
+
+#[test]
+fn the_fencing_of_a_node_that_was_just_removed_is_refused() {
+    changes_and_keeps(Plan::of(42820));
+}

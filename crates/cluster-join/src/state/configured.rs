@@ -490,6 +490,21 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_begun_about_a_node_that_was_removed_in_the_meantime() {
+        let mut state = formed();
+        call(&mut state, 1, Op::Configure { conf: Box::new(conf(2, &[1, 2])) }).unwrap();
+        let (name, who, why) = ("n3".to_owned(), "uid 0 on n1".to_owned(), "a test".to_owned());
+        let ask = Op::Fence { node: 3, name: name.clone(), who: who.clone(), why: why.clone() };
+        assert_eq!(call(&mut state, 1, ask).unwrap_err().kind, ErrorKind::Unknown);
+        let asked = Command::FenceAsked { node: 3, name: name.clone(), incarnation: 0, who, why: why.clone(), time: 3 };
+        for command in [asked, Command::Held { node: 3, name, why, time: 3 }] {
+            state.apply(command, &mut Vec::new());
+        }
+        assert_eq!(state.fencing.all_pending().count(), 0);
+        assert_eq!(state.members.keys().copied().collect::<Vec<_>>(), [1, 2]);
+    }
+
+    #[test]
     fn who_leaves_gives_back_what_it_holds_or_stays() {
         let mut state = formed();
         let leave = |force, conf| Op::Leave(Leave { force, conf, who: "uid 0 on n3".into() });
@@ -500,6 +515,8 @@ mod tests {
         call(&mut state, 3, leave(true, None)).unwrap();
         assert!(state.members[&3].left && !state.members[&3].present);
         assert_eq!(state.locks.list().count(), 0);
+        joined(&mut state, 3);
+        assert!(state.members[&3].left, "its joining was proposed before it left");
         // A call that was under way does nothing any more.
         let seq = state.members[&3].next_seq;
         state.apply(Command::Call { node: 3, incarnation: 1, seq, time: 3, call: lock("late", None) }, &mut Vec::new());

@@ -285,7 +285,7 @@ impl State {
             }
             None => incarnation == 0,
         };
-        if wanted && self.fencing.pending(node).is_none() {
+        if wanted && self.fencing.pending(node).is_none() && !self.configured.lacks(node) {
             self.begin_fence(node, name, incarnation, who, why, time, Vec::new(), results);
         }
     }
@@ -464,6 +464,9 @@ impl State {
 
     /// Keeps a node out.
     pub(super) fn hold(&mut self, node: u64, name: &str, why: &str, firm: bool, time: u64, results: &mut Results<'_>) {
+        if self.configured.lacks(node) {
+            return;
+        }
         let member = self.members.entry(node).or_insert_with(|| MemberRecord::unknown(time));
         if member.present || member.held.as_ref().is_some_and(|hold| hold.firm || hold.why == why) {
             return;
@@ -516,7 +519,11 @@ impl State {
         let refuse = |kind, message: String| Err(Refusal::new(kind, format!("{name}: {message}")));
         let record = self.members.get(&node);
         let others = self.members.iter().any(|(other, member)| *other != node && member.present);
-        let refusal = if node == call.node || !others {
+        let refusal = if self.configured.lacks(node) {
+            // Removed since it was asked for: it has no devices, and no name by which one could say that it
+            // is off.
+            refuse(ErrorKind::Unknown, "the configuration has it no more".into())
+        } else if node == call.node || !others {
             refuse(ErrorKind::Invalid, "a host does not fence itself: ask on another member".into())
         } else if record.is_some_and(|member| member.fenced && !member.present) {
             refuse(ErrorKind::Invalid, "it is fenced, and has not come back since".into())

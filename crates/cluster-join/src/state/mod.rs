@@ -374,9 +374,10 @@ impl State {
             return;
         }
         // One that counts like the former run without being it started over with an empty log: it
-        // hears so from the others and comes again as a later one.
+        // hears so from the others and comes again as a later one. So does one that left: its joining may
+        // have been proposed twice, and the second time be decided behind its leaving.
         if self.members.get(&node).is_some_and(|member| {
-            let is_back = !member.present && member.boot == boot && member.store == store;
+            let is_back = !member.present && !member.left && member.boot == boot && member.store == store;
             incarnation < member.incarnation || (incarnation == member.incarnation && !is_back)
         }) {
             return;
