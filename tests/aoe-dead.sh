@@ -7,22 +7,9 @@ netns target
 netns client
 veth target client
 truncate -s 3M "$tmp/3" "$tmp/4"
-mkdir -p "$tmp/sys/block" "$tmp/sys/module/aoe/parameters" "$tmp/sys/kernel/debug/aoe" "$tmp/etherd" "$tmp/run"
-export sysfs_dir="$tmp/sys" etherd_dir="$tmp/etherd" run_dir="$tmp/run"
-parameter=$tmp/sys/module/aoe/parameters/aoe_deadsecs
+# shellcheck source=tests/aoe/driver.sh
+. "$(dirname -- "$0")/aoe/driver.sh"
 note=$tmp/run/aoe-flush.deadsecs
-echo 180 >"$parameter"
-mknod "$tmp/etherd/flush" c 1 3
-
-# device NAME STATE INFLIGHT: in sysfs.
-device() {
-    mkdir -p "$tmp/sys/block/etherd!$1"
-    echo "$2" >"$tmp/sys/block/etherd!$1/state"
-    echo "$3" >"$tmp/sys/block/etherd!$1/inflight"
-    echo "5 0 0 0 7 0 0 0 0 0 0 0 0 0 0 0 0" >"$tmp/sys/block/etherd!$1/stat"
-    echo eth1 >"$tmp/sys/block/etherd!$1/netif"
-    : >"$tmp/etherd/$1"
-}
 # target SLOT: its process is in $tmp/target.SLOT.
 target() {
     ip netns exec "$(ns target)" aoe-vblade 7 "$1" eth1 "$tmp/$1" >"$tmp/line.$1" 2>"$tmp/log.$1" </dev/null &
@@ -33,14 +20,6 @@ target() {
 silence() {
     kill "$(cat "$tmp/target.$1")"
     wait "$(cat "$tmp/target.$1")" || :
-}
-# driver NAME: fail the device once the parameter is low, as the real one does.
-driver() {
-    (
-        until [ "$(cat "$parameter")" = 1 ]; do sleep 0.02; done
-        echo down,closewait >"$tmp/sys/block/etherd!$1/state"
-    ) &
-    cleanup "kill $! 2>/dev/null"
 }
 is_low() { [ "$(cat "$parameter")" = 1 ]; }
 is_back() { [ "$(cat "$parameter")" = "$1" ] && [ ! -s "$note" ]; }
