@@ -122,6 +122,8 @@ impl Server {
         self.exports[export].clients.leave(client);
         self.exports[export].clients.tally(client).ignored += 1;
         self.free.push(frame);
+        // One dropped before may just have let it go; by its turn the frame may be another's.
+        self.ready.retain(|ready| *ready != frame);
         self.free_behind(export, frame);
     }
 
