@@ -11,6 +11,7 @@ import tempfile
 import time
 
 BIN = pathlib.Path(os.environ["BIN"])
+RELEASE = pathlib.Path(os.environ["RELEASE"])
 # A private pair for NBD; AoE needs no addresses.
 SERVER, CLIENT = "169.254.77.1", "169.254.77.2"
 

@@ -5,6 +5,7 @@
 //! frame it came in, from its arrival to the sending of its answer, and is known by that frame's
 //! number.
 
+mod disks;
 mod intake;
 mod start;
 mod steer;
@@ -17,9 +18,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use nines_cli::log;
-use nines_proto::aoe::{Address, ata};
+use nines_proto::aoe::Address;
 use nines_sys::disk::{Done, Engine, Kind, PARTS, Part};
-use nines_sys::frames::Frames;
 use nines_sys::packet::ETHERNET_HEADER;
 use nines_sys::packet::link::LinkWatch;
 use nix::sys::signal::Signal;
@@ -34,6 +34,7 @@ use crate::memory::{Memory, Page};
 use crate::slots::Slots;
 use crate::target::ANSWER;
 use crate::wire::Wire;
+use disks::{engine, frames};
 use steer::Denial;
 use waiting::{Found, Waiting};
 use work::{Answered, Request};
@@ -117,11 +118,11 @@ impl Server {
     /// # Errors
     /// No memory, no netlink, or neither io_uring nor threads.
     pub fn new(setup: Setup, signals: &SignalFd) -> anyhow::Result<Self> {
-        let frames = if setup.table.is_some() { FRAMES.1 } else { 4 * setup.buffers };
-        let frames = frames.clamp(FRAMES.0, FRAMES.1);
+        let count = if setup.table.is_some() { FRAMES.1 } else { 4 * setup.buffers };
+        let count = count.clamp(FRAMES.0, FRAMES.1);
         // Opened before any interface: what changes between the two is not missed.
         let watch = LinkWatch::open().context("netlink")?;
-        let engine = engine(setup.engine, frames, ETHERNET_HEADER + JUMBO)?;
+        let engine = engine(setup.engine, count, ETHERNET_HEADER + JUMBO)?;
         let memory = setup.memory.as_ref().filter(|_| setup.table.is_some());
         let everywhere = memory.map(Memory::everywhere).transpose()?.unwrap_or_default();
         let waiting = Waiting::new(signals, &watch, &engine).context("epoll")?;
@@ -135,18 +136,18 @@ impl Server {
             legacies: Vec::new(),
             everywhere,
             engine,
-            requests: vec![None; frames].into(),
-            free: (0..frames).rev().collect(),
-            came: Vec::with_capacity(frames),
-            done: Vec::with_capacity(frames + EXPORTS),
-            ready: Vec::with_capacity(frames),
-            starting: Vec::with_capacity(frames),
+            requests: vec![None; count].into(),
+            free: (0..count).rev().collect(),
+            came: Vec::with_capacity(count),
+            done: Vec::with_capacity(count + EXPORTS),
+            ready: Vec::with_capacity(count),
+            starting: Vec::with_capacity(count),
             parts: Vec::with_capacity(PARTS),
-            covered: Vec::with_capacity(frames),
-            dirty: Vec::with_capacity(frames),
+            covered: Vec::with_capacity(count),
+            dirty: Vec::with_capacity(count),
             scratch: vec![0; ANSWER].into(),
             now: Instant::now(),
-            answered: Vec::with_capacity(frames),
+            answered: Vec::with_capacity(count),
             outgrown: false,
             ending: false,
             waiting,
@@ -299,28 +300,4 @@ impl Server {
         let longest = self.wires.iter().filter_map(|(_, wire)| wire.link()).map(|link| link.mtu).max();
         ETHERNET_HEADER + longest.unwrap_or(0).max(JUMBO)
     }
-}
-
-fn frames(count: usize, length: usize) -> anyhow::Result<Frames> {
-    // A sector more than an interface carries: a longer frame is noticed by its length.
-    Frames::new(count, ata::DATA, length + 512).context("memory for frames")
-}
-
-/// An engine for so many frames and any number of exports.
-fn engine(kind: Option<Kind>, count: usize, length: usize) -> anyhow::Result<Engine> {
-    let kinds = [Kind::Ring, Kind::Threads];
-    let kinds = kind.as_ref().map_or(&kinds[..], std::slice::from_ref);
-    let mut refused = None;
-    for kind in kinds {
-        match Engine::new(*kind, frames(count, length)?, count + EXPORTS) {
-            Ok(engine) => {
-                if let Some(refused) = refused {
-                    log(format_args!("{refused}; using {kind}"));
-                }
-                return Ok(engine);
-            }
-            Err(error) => refused = Some(format!("{kind}: {}", crate::reason(&error))),
-        }
-    }
-    Err(anyhow::Error::msg(refused.unwrap_or_default()))
 }

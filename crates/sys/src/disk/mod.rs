@@ -5,53 +5,21 @@
 
 use std::fmt;
 use std::io;
-use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 use crate::frames::Frames;
 
+mod job;
 mod now;
 mod pool;
 mod ring;
 
+pub use job::{Job, PARTS, Part};
 pub use now::{read_now, write_now};
 
+use job::Vectors;
 use pool::Pool;
 use ring::Ring;
-
-/// Parts a job has at most.
-pub const PARTS: usize = 16;
-
-/// Some of a frame's bytes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Part {
-    /// The frame's number.
-    pub frame: usize,
-    /// Which of its bytes.
-    pub range: Range<usize>,
-}
-
-/// What to do with a file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Job<'p> {
-    /// Fill these parts, one after the other, from `offset` on.
-    Read { parts: &'p [Part], offset: u64 },
-    /// Put these parts there, one after the other; on stable storage before it is done if `durable`.
-    Write { parts: &'p [Part], offset: u64, durable: bool },
-    /// Put every write that is done on stable storage; its timestamp too unless `data` is enough.
-    Sync { data: bool },
-    /// Forget these bytes; they read as zeroes or as before.
-    Discard { offset: u64, length: u64 },
-}
-
-impl<'p> Job<'p> {
-    fn parts(&self) -> &'p [Part] {
-        match self {
-            Self::Read { parts, .. } | Self::Write { parts, .. } => parts,
-            Self::Sync { .. } | Self::Discard { .. } => &[],
-        }
-    }
-}
 
 /// How a job ended.
 #[derive(Debug)]
@@ -94,34 +62,6 @@ enum Call {
     Write { vectors: Vectors, offset: u64, durable: bool },
     Sync { data: bool },
     Discard { offset: u64, length: u64 },
-}
-
-/// Memory as readv(2) is told of it.
-#[derive(Debug, Clone, Copy)]
-struct Vectors {
-    list: [libc::iovec; PARTS],
-    count: usize,
-}
-
-impl Vectors {
-    fn of(frames: &Frames, parts: &[Part]) -> Self {
-        assert!((1..=PARTS).contains(&parts.len()), "{} parts", parts.len());
-        let mut list = [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; PARTS];
-        for (vector, part) in list.iter_mut().zip(parts) {
-            let (address, length) = frames.range(part.frame, part.range.clone());
-            *vector = libc::iovec { iov_base: address.cast(), iov_len: length };
-        }
-        Self { list, count: parts.len() }
-    }
-
-    fn as_slice(&self) -> &[libc::iovec] {
-        &self.list[..self.count]
-    }
-
-    /// As preadv(2) and pwritev(2) count them.
-    fn count(&self) -> libc::c_int {
-        libc::c_int::try_from(self.count).unwrap_or(0)
-    }
 }
 
 /// The frames a job under way has.

@@ -3,7 +3,8 @@
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use super::{Part, Vectors, signed};
+use super::job::{Part, Vectors};
+use super::signed;
 use crate::frames::Frames;
 
 /// Fills these parts, one after the other, with what is in the file from `offset` on; if it is not

@@ -8,7 +8,8 @@ use io_uring::register::Restriction;
 use io_uring::types::{Fd, FsyncFlags};
 use io_uring::{Builder, IoUring, opcode, squeue};
 
-use super::{Call, Done, Order, PARTS, Vectors};
+use super::job::{PARTS, Vectors};
+use super::{Call, Done, Order};
 use crate::frames::Frames;
 
 /// Entries of the submission queue, at most; the kernel takes no more than 32768.

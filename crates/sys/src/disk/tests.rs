@@ -1,6 +1,7 @@
 use super::*;
 use std::fs::File;
 use std::io::Write;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
 const KINDS: [Kind; 2] = [Kind::Ring, Kind::Threads];
