@@ -83,6 +83,8 @@ s = socket.socket(socket.AF_UNIX)
 s.settimeout(30)
 s.connect(sys.argv[1])
 sys.exit(s.recv(1) != b"")' "$tmp/control" || fail "a client is neither heard nor hung up on"
+kill -USR1 "$pid"
+wait_for 10 grep -q "e7.3: frames=" "$tmp/log"
 prlimit --pid "$pid" --nofile="$most:"
 equal "heard again" "$(ask '{"request":"admit","mac":"02:00:00:00:00:01"}')" '{"answer":"done"}'
 ended

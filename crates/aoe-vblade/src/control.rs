@@ -114,8 +114,14 @@ impl Control {
                 Ok((stream, _)) => return Some(stream),
                 Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
                 Err(error) if out_of_descriptors(&error) && self.spare.take().is_some() => {
-                    drop(self.listener.accept());
+                    // Accepting says so before it looks whether there is a client at all.
+                    let refused = self.listener.accept();
+                    let none = refused.is_err();
+                    drop(refused);
                     self.spare = self.listener.try_clone().ok();
+                    if none {
+                        return None;
+                    }
                 }
                 Err(_) => return None,
             }
