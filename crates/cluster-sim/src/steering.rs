@@ -217,7 +217,11 @@ impl World {
             incarnation: host.disk.identity.incarnation,
             ..Identity::new(&conf, id, format!("s{id}.{number}"))
         };
-        (host.disk, host.version) = (Disk::new(identity), 0);
+        // One that was removed may vote until the others can do without it, and be added again before. As
+        // where a log is lost, what it had acknowledged is missing on its disk, and it does not vote before
+        // it has caught up.
+        let former = host.disk.last.max(host.disk.former);
+        (host.disk, host.version) = (Disk { former, ..Disk::new(identity) }, 0);
     }
 
     /// While faults are over: what an operator who reads the status does.

@@ -175,9 +175,33 @@ fn the_word_that_lets_a_host_in_with_leftovers_is_good_for_one_boot() {
 
 #[test]
 fn a_log_that_is_lost_leaves_a_majority_that_has_one() {
-    let mut world = World::new(Plan::of(27496), false);
+    keeps(27496);
+}
+
+#[test]
+fn a_node_that_lost_its_log_gives_no_vote_although_it_has_just_heard_of_its_former_run() {
+    keeps(58767);
+}
+
+#[test]
+fn an_acknowledgement_is_about_an_operation_that_was_there_when_it_was_given() {
+    keeps(60583);
+}
+
+#[test]
+fn a_directory_is_emptied_while_its_node_votes_and_nothing_is_lost() {
+    changes_and_keeps(Plan::of(864_831));
+}
+
+#[test]
+fn nobody_starts_what_is_offered_to_another_host() {
+    changes_and_keeps(Plan::of(953_203));
+}
+
+fn keeps(seed: u64) {
+    let mut world = World::new(Plan::of(seed), false);
     world.run();
-    assert_eq!(world.check.violation, None);
+    assert_eq!(world.check.violation, None, "seed {seed}");
 }
 
 #[test]

@@ -412,6 +412,12 @@ impl Engine {
                     return self.refuse(connection, id, ErrorKind::Inquorate, message);
                 }
                 let (operation, incarnation) = (*operation, *incarnation);
+                // The word may be long on the way, and is about what was so when it was given: a number that
+                // nobody can have read yet must not become right in the meantime.
+                if operation > self.state.fencing.last() {
+                    let message = format!("{name}: no operation {operation} is known here");
+                    return self.refuse(connection, id, ErrorKind::Unknown, message);
+                }
                 self.submit_call(now, connection, id, Op::FenceAck { node, name, operation, incarnation, who });
             }
             Request::FenceTest { really, .. } => {

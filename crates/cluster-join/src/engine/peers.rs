@@ -300,16 +300,18 @@ impl Engine {
         if self.blank && last > 0 {
             self.adopt_formation(now, began);
         }
+        // Before anything else is made of the greeting, since no second one need come: until it is known, a
+        // node that lost its log votes like one that never had any.
+        if self.blank && commit > 0 && !self.identity.catching_up {
+            self.identity.catching_up = true;
+            self.out.push(Action::Identity(self.identity.clone()));
+            self.log("this node's log is empty and the cluster has one: no vote before it has caught up");
+        }
         let ours = (self.identity.incarnation, &self.identity.store);
         if let Some((incarnation, store)) = known
             && (incarnation > ours.0 || (incarnation == ours.0 && &store != ours.1))
         {
             return self.known_as_later(incarnation);
-        }
-        if self.blank && commit > 0 && !self.identity.catching_up {
-            self.identity.catching_up = true;
-            self.out.push(Action::Identity(self.identity.clone()));
-            self.log("this node's log is empty and the cluster has one: no vote before it has caught up");
         }
         // A node whose log was emptied holds less than the leader remembers it to hold.
         if self.leads()

@@ -51,6 +51,13 @@ impl Table {
         let full = self.count >= MAX_LOCKS;
         let resource = self.resources.entry(name.to_owned()).or_default();
         if let Some(grant) = resource.granted_to(owner) {
+            if let Some(offer) = grant.offer {
+                // Whoever relied on it now would go on when the other host accepts.
+                let message = format!("{name}: offered to another host, as {}: retract that first", offer.number);
+                let mut refusal = Refusal::new(ErrorKind::Busy, message);
+                refusal.holders.push(grant.holder());
+                return Some(Err(refusal));
+            }
             if grant.mode == mode {
                 // It has been told to a second caller: the first one's call can no longer take it back.
                 (grant.seq, grant.before) = (0, None);

@@ -168,6 +168,18 @@ fn a_sticky_lock_is_asked_for_again_without_being_granted_again() {
 }
 
 #[test]
+fn a_lock_that_is_offered_is_not_told_to_its_giver_again_before_the_offer_is_retracted() {
+    let mut story = Story::default();
+    story.lock(host(1), Mode::Ex);
+    let Ok(Value::Offered { offer }) = story.table.offer("r", &host(1), 2) else { panic!("not offered") };
+    let again = story.lock(host(1), Mode::Ex);
+    assert_eq!(story.answer(again), Some(Err(ErrorKind::Busy)));
+    story.table.retract("r", &host(1), offer).unwrap();
+    let again = story.lock(host(1), Mode::Ex);
+    assert_eq!(story.answer(again), Some(Ok(1)));
+}
+
+#[test]
 fn a_node_that_returns_frees_what_its_connections_held_and_after_a_reboot_all() {
     for (rebooted, left) in [(false, vec![(host(1), Mode::Cr)]), (true, vec![])] {
         let mut story = Story::default();

@@ -141,6 +141,12 @@ impl Fencing {
         self.history.iter()
     }
 
+    /// The number of the newest operation there was.
+    #[must_use]
+    pub fn last(&self) -> u64 {
+        self.last
+    }
+
     /// The last test of a node's devices.
     #[must_use]
     pub fn tested(&self, node: u64) -> Option<&FenceTested> {
