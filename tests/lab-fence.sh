@@ -63,6 +63,15 @@ waiter() {
     await "$1" 20 "cluster-stat locks | grep -q '^$2	waiting'"
 }
 had() { wait_for "$1" test -s "$tmp/$2.had"; }
+# power_cut NAME: node2 holds NAME and its power is cut. Sets `took' to how long that kept it from node1, in ms.
+power_cut() {
+    hold node2 "$1"
+    waiter node1 "$1"
+    cut=$(now)
+    "$LAB" kill node2
+    had 60 "$1"
+    took=$((($(cat "$tmp/$1.had") - cut) / 1000000))
+}
 
 # Two hosts and a power switch.
 device='<fence><method name="power"><device name="switch" plug="%s"/></method></fence>'
@@ -76,12 +85,7 @@ device='<fence><method name="power"><device name="switch" plug="%s"/></method></
 } | configure
 member node1 && member node2
 whole node1
-hold node2 first
-waiter node1 first
-cut=$(now)
-"$LAB" kill node2
-had 60 first
-took=$((($(cat "$tmp/first.had") - cut) / 1000000))
+power_cut first
 echo "power cut to lock granted on the other of two hosts, agent of 1 s: $took ms" >&2
 [ "$took" -le "${FENCE_LIMIT_MS:-6000}" ] || fail "took $took ms"
 grep -q 'off node2: off' "$tmp/power.log" || fail "node2 was not fenced: $(cat "$tmp/power.log")"
@@ -151,11 +155,6 @@ member node2 --node 10.0.0.2
 whole node1
 
 # Its power is cut: the same bound.
-hold node2 gone
-waiter node1 gone
-cut=$(now)
-"$LAB" kill node2
-had 60 gone
-took=$((($(cat "$tmp/gone.had") - cut) / 1000000))
+power_cut gone
 echo "power cut to lock granted elsewhere by the watchdog's bound: $took ms, bound $bound s" >&2
 [ "$took" -le 12000 ] || [ -n "${FENCE_LIMIT_MS-}" ] || fail "took $took ms"

@@ -4,10 +4,12 @@
 //! reads `program: object: cause`.
 #![forbid(unsafe_code)]
 
+mod age;
 mod clean;
 mod log;
 mod ready;
 
+pub use age::{age, now};
 pub use clean::clean;
 pub use log::{log, set_program};
 pub use ready::{Announcement, Ready};

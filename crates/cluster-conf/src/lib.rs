@@ -7,6 +7,7 @@ pub mod conf;
 pub mod diff;
 pub mod edit;
 pub mod fence;
+mod reader;
 pub mod schema;
 pub mod secret;
 

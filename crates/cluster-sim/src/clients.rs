@@ -3,7 +3,7 @@
 use cluster_join::engine::{Caller, Event};
 use nines_proto::ctl::{Answer, Call, ErrorKind, Mode, Outcome, Request, Value};
 
-use crate::check::Held;
+use crate::check::{Fencing, Held};
 use crate::clock::MS;
 use crate::host::{Client, Does};
 use crate::world::{Happening, World};
@@ -142,7 +142,9 @@ impl World {
     }
 
     pub(crate) fn hang_up(&mut self, id: u64, connection: u64) {
-        let Some(client) = self.host(id).clients.remove(&connection) else { return };
+        let Some(client) = self.host(id).clients.remove(&connection) else {
+            return self.taker_ends(id, connection);
+        };
         if let Does::Holding(number) | Does::Converting(number, _) = client.does {
             self.check.storage.gone(number);
         }
@@ -159,6 +161,9 @@ impl World {
     pub(crate) fn answered(&mut self, id: u64, connection: u64, answer: Answer) {
         if self.host(id).programs.contains_key(&connection) {
             return self.program_answered(id, connection, answer);
+        }
+        if self.host(id).takers.contains_key(&connection) {
+            return self.taker_answered(id, connection, answer);
         }
         let Some(client) = self.host(id).clients.get(&connection).cloned() else { return };
         self.trace.note(self.time, || format!("n{id} client {connection} is told {:?}", answer.outcome));
@@ -228,6 +233,8 @@ impl World {
     /// Somebody may write from now on: its number at the storage.
     pub(crate) fn told(&mut self, held: Held, again: bool) -> Option<u64> {
         self.counts.one("grants");
+        let open = self.host(held.node).had_access;
+        self.check.that(Fencing::f9_access_before_grants(&held, open));
         match self.check.storage.told(held, again) {
             Ok(number) => Some(number),
             Err(violation) => {
@@ -239,8 +246,8 @@ impl World {
 }
 
 /// What two modes allow in common.
-fn both(one: Mode, other: Mode) -> Mode {
-    if one.is_down_conversion_to(other) {
+pub(crate) fn both(one: Mode, other: Mode) -> Mode {
+    if one == other || one.is_down_conversion_to(other) {
         other
     } else if other.is_down_conversion_to(one) {
         one

@@ -1,6 +1,6 @@
 //! cluster.conf as an operator would write it for the simulated machines.
 
-use cluster_conf::Conf;
+use cluster_conf::{Conf, Device};
 
 /// The file that says what `conf` says.
 #[must_use]
@@ -29,11 +29,34 @@ pub fn text(conf: &Conf) -> String {
     for node in &conf.nodes {
         text += &format!("<clusternode name=\"{}\" nodeid=\"{}\" votes=\"{}\">", node.name, node.id, node.votes);
         if !node.methods.is_empty() {
-            text += "<fence><method name=\"power\"><device name=\"power\"/></method></fence>";
+            text += "<fence>";
+            for method in &node.methods {
+                text += &format!("<method name=\"{}\">{}</method>", method.name, devices(&method.devices));
+            }
+            text += "</fence>";
+        }
+        if !node.unfence.is_empty() {
+            text += &format!("<unfence>{}</unfence>", devices(&node.unfence));
         }
         text += "</clusternode>\n";
     }
-    text + "</clusternodes>\n<fencedevices><fencedevice name=\"power\" agent=\"fence_power\"/></fencedevices>\n</cluster>\n"
+    text += "</clusternodes>\n<fencedevices><fencedevice name=\"power\" agent=\"fence_power\"/>";
+    if conf.nodes.iter().any(|node| !node.unfence.is_empty()) {
+        text += "<fencedevice name=\"port\" agent=\"fence_port\"/>";
+    }
+    text + "</fencedevices>\n</cluster>\n"
+}
+
+fn devices(devices: &[Device]) -> String {
+    let mut text = String::new();
+    for device in devices {
+        text += &format!("<device name=\"{}\"", device.name);
+        for (name, value) in &device.attributes {
+            text += &format!(" {name}=\"{value}\"");
+        }
+        text += "/>";
+    }
+    text
 }
 
 #[cfg(test)]

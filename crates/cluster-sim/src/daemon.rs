@@ -122,6 +122,7 @@ impl World {
         self.end_daemon(id, 50 * MS);
         let mut until = self.time;
         self.host(id).programs.clear();
+        self.host(id).takers.clear();
         for client in std::mem::take(&mut self.host(id).clients).into_values() {
             if let Does::Holding(number) | Does::Converting(number, _) = client.does {
                 let after = self.random.between(0, ORPHANS);
@@ -146,7 +147,9 @@ impl World {
         host.on = false;
         host.watchdog = None;
         host.programs.clear();
+        host.takers.clear();
         let mut numbers = std::mem::take(&mut host.orphans);
+        numbers.extend(std::mem::take(&mut host.taken).into_values().map(|taken| taken.number));
         host.orphans_until = 0;
         numbers.extend(std::mem::take(&mut host.domains).into_values().filter_map(|domain| domain.number));
         for client in std::mem::take(&mut host.clients).into_values() {
@@ -157,6 +160,7 @@ impl World {
         for number in numbers {
             self.check.storage.gone(number);
         }
+        self.check.storage.off(id);
     }
 
     pub(crate) fn boot(&mut self, id: u64) {
@@ -167,6 +171,7 @@ impl World {
         let host = self.host(id);
         (host.on, host.boot) = (true, host.boot + 1);
         let boot = host.boot;
+        host.had_access = host.port;
         host.leftovers.clear();
         if unclean {
             host.leftovers.push("domain web1".into());
@@ -380,7 +385,14 @@ impl World {
         let verdict = check.membership.m7_removed_stays_out(engine.state());
         check.that(verdict);
         let changed = changes != check.membership.changes();
-        let alive = |node: u64, boot: u64| hosts.iter().any(|host| host.id == node && host.on && host.boot == boot);
+        // Behind a switch, who has nothing to write with is as good as off: its own agent may open the
+        // port late, and until that has ended it is granted nothing.
+        let writes: Vec<u64> = hosts.iter().map(|host| host.id).filter(|id| check.storage.writes(*id)).collect();
+        let fabric = self.plan.fabric;
+        let alive = |node: u64, boot: u64| {
+            let here = hosts.iter().any(|host| host.id == node && host.on && host.port && host.boot == boot);
+            here && (!fabric || writes.contains(&node))
+        };
         let unclean = |host: &&Host| !host.leftovers.is_empty();
         let clean = |node: u64, boot: &str| {
             hosts.iter().filter(unclean).all(|host| host.id != node || format!("boot{}", host.boot) != boot)

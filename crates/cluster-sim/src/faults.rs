@@ -30,6 +30,11 @@ impl World {
                 self.program_acts(id);
             }
         }
+        if self.plan.named {
+            for id in self.ids() {
+                self.session_acts(id);
+            }
+        }
     }
 
     fn network_fault(&mut self) {

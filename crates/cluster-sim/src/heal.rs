@@ -7,7 +7,7 @@ use nines_proto::ctl::{Mode, Request};
 
 use crate::check::must;
 use crate::clock::{MS, SECOND};
-use crate::host::{Client, Does};
+use crate::host::{Client, Does, Host};
 use crate::plan::Faults;
 use crate::world::{Happening, World};
 
@@ -36,6 +36,7 @@ impl World {
             rounds += 1;
             if rounds % 10 == 0 {
                 self.put_in_order();
+                self.give_access();
             }
             if rounds % 20 == 0 {
                 let id = self.random.between(1, self.hosts.len() as u64);
@@ -55,6 +56,19 @@ impl World {
         }
         let waits = self.what_waits();
         self.check.that(must("liveness", false, || format!("{} s after the last fault: {waits}", PATIENCE / SECOND)));
+    }
+
+    /// A member whose disks an agent that came late has taken away is rebooted, and asks for them.
+    fn give_access(&mut self) {
+        let Some((_, engine)) = self.newest() else { return };
+        let members = engine.state().members.iter().filter(|(_, member)| member.present && member.unfenced);
+        let shut = members.map(|(node, _)| *node).filter(|node| {
+            self.hosts.iter().any(|host| host.id == *node && host.daemon.is_some() && host.had_access && !host.port)
+        });
+        for id in shut.collect::<Vec<_>>() {
+            self.counts.one("members shut out");
+            self.power_cut(id);
+        }
     }
 
     /// Whether every node is a member and has applied the same entries.
@@ -107,9 +121,11 @@ impl World {
             let connection = self.connect(id, client);
             self.call(id, connection, Request::Unlock { resource, sticky: true, session: None, value: None });
         }
+        self.sessions_end();
         self.cancelled_end();
         let ended = self.programs_end();
-        let waiting = self.hosts.iter().any(|host| !host.clients.is_empty() || !host.domains.is_empty());
+        let used = |host: &Host| !(host.clients.is_empty() && host.domains.is_empty() && host.taken.is_empty());
+        let waiting = self.hosts.iter().any(|host| used(host) || !host.takers.is_empty());
         let wanted = self.wanted();
         let free = self
             .engines()
@@ -141,7 +157,7 @@ impl World {
     }
 
     /// The daemon that has applied the most.
-    fn newest(&self) -> Option<(u64, &Engine)> {
+    pub(crate) fn newest(&self) -> Option<(u64, &Engine)> {
         self.engines().max_by_key(|(id, engine)| (engine.probe().applied, std::cmp::Reverse(*id)))
     }
 
@@ -150,7 +166,9 @@ impl World {
         let mut left = Vec::new();
         let Some((_, engine)) = self.newest() else { return left };
         for (resource, granted, _) in engine.state().locks.list() {
-            for grant in granted.iter().filter(|grant| grant.owner.connection.is_none()) {
+            for grant in
+                granted.iter().filter(|grant| grant.owner.connection.is_none() && grant.owner.session.is_none())
+            {
                 let Some(host) = self.hosts.iter().find(|host| host.id == grant.owner.node) else { continue };
                 let used = host.domains.contains_key(resource)
                     || host.clients.values().any(|client| client.sticky && client.resource == resource);
@@ -174,6 +192,8 @@ impl World {
     fn what_waits(&self) -> String {
         let mut what = Vec::new();
         for host in &self.hosts {
+            what.extend(host.takers.iter().map(|it| format!("n{} taker {it:?}", host.id)));
+            what.extend(host.taken.iter().map(|it| format!("n{} runs {it:?}", host.id)));
             what.extend(host.programs.iter().map(|it| format!("n{} program {it:?}", host.id)));
             what.extend(host.clients.iter().map(|(connection, client)| {
                 format!("n{} client {connection} is {:?} {}", host.id, client.does, client.resource)

@@ -9,6 +9,7 @@ use nines_proto::ctl::Mode;
 use crate::clock::Clock;
 use crate::disk::Disk;
 use crate::programs::Program;
+use crate::sessions::{Key, Taken, Taker};
 
 #[derive(Debug)]
 pub struct Host {
@@ -23,6 +24,10 @@ pub struct Host {
     pub clients: BTreeMap<u64, Client>,
     /// By connection as well.
     pub programs: BTreeMap<u64, Program>,
+    /// By connection as well: calls about locks of sessions.
+    pub takers: BTreeMap<u64, Taker>,
+    /// What runs under locks of sessions.
+    pub taken: BTreeMap<Key, Taken>,
     /// The revision up to which its programs have watched.
     pub watched: u64,
     pub next_connection: u64,
@@ -32,6 +37,10 @@ pub struct Host {
     pub orphans: Vec<u64>,
     pub orphans_until: u64,
     pub watchdog: Option<Watchdog>,
+    /// Its port at the storage switch lets it write.
+    pub port: bool,
+    /// In this boot the port has been open.
+    pub had_access: bool,
     /// What it has of its former boot that only a member may have.
     pub leftovers: Vec<String>,
     /// Its cluster.conf.

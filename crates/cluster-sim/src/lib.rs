@@ -22,6 +22,7 @@ mod power;
 mod programs;
 mod random;
 mod script;
+mod sessions;
 mod steering;
 mod trace;
 mod world;

@@ -45,6 +45,10 @@ impl World {
                 );
             }
         }
+        if self.plan.fabric && !self.healing && self.asking.one_in(4) {
+            let node = self.asking.between(1, self.hosts.len() as u64);
+            self.types(id, Request::Unfence { node: format!("n{node}") });
+        }
         if !self.healing && self.random.one_in(20) && self.hosts.len() > 1 {
             let node = self.random.between(1, self.hosts.len() as u64);
             self.types(id, Request::Fence { node: format!("n{node}"), why: "a test".into() });

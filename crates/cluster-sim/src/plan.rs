@@ -121,6 +121,13 @@ pub struct Plan {
     pub two_links: bool,
     /// Hosts boot with something left over from before.
     pub leftovers: bool,
+    /// Programs take locks for sessions by name.
+    pub named: bool,
+    /// Hosts reach their disks through a switch, whose ports agents open and close.
+    pub fabric: bool,
+    /// Devices say that they did what they did not. Not where two nodes are all there are: everything
+    /// they promise rests on the device then, for each may go on without the other.
+    pub liars: bool,
     /// A bit that changes may be one of the file that says whose the log is.
     pub identities: bool,
 }
@@ -143,6 +150,20 @@ impl Plan {
         plan.two_links = random.one_in(3);
         plan.leftovers = random.one_in(3);
         plan.identities = random.one_in(2);
+        plan.named = random.one_in(2);
+        if !plan.conf.two_node {
+            plan.fabric = random.one_in(3);
+            plan.liars = random.one_in(4);
+        }
+        if plan.fabric {
+            let power = random.one_in(2);
+            for node in &mut plan.conf.nodes {
+                node.methods = vec![Self::port()];
+                node.methods.extend(power.then(Self::power));
+                node.unfence = vec![Self::switch("on")];
+            }
+            plan.conf.text = conffile::text(&plan.conf);
+        }
         plan
     }
 
@@ -189,6 +210,9 @@ impl Plan {
             two_links: false,
             leftovers: false,
             identities: false,
+            named: false,
+            fabric: false,
+            liars: false,
         }
     }
 
@@ -205,6 +229,15 @@ impl Plan {
     fn power() -> Method {
         let device = Device { name: "power".into(), agent: "fence_power".into(), attributes: Vec::new() };
         Method { name: "power".into(), devices: vec![device] }
+    }
+
+    fn switch(action: &str) -> Device {
+        let attributes = vec![("action".into(), action.into())];
+        Device { name: "port".into(), agent: "fence_port".into(), attributes }
+    }
+
+    fn port() -> Method {
+        Method { name: "port".into(), devices: vec![Self::switch("off")] }
     }
 
     fn conf(nodes: u64) -> Conf {

@@ -129,30 +129,85 @@ impl World {
         self.trace.note(self.time, || format!("n{id} runs agents against n{target}: job {number}, {action:?}"));
         let done = || End::Done { method: "power".into(), what: "off".into() };
         let failed = || End::Failed { what: "no answer".into() };
-        let Action::Fence(_) = action else {
-            return self.after(100 * MS, Happening::Fenced { host: id, run, number, end: done() });
+        let methods = match action {
+            Action::Fence(methods) => methods,
+            Action::Unfence(_) => return self.open_port(id, run, number, target),
+            Action::Test(..) => {
+                return self.after(100 * MS, Happening::Fenced { host: id, run, number, end: done() });
+            }
         };
         self.check.that(must("f5_never_oneself", target != id, || format!("node {id} fences itself")));
         self.counts.one("agents run");
-        let mut took = self.random.between(100 * MS, 1500 * MS);
-        if self.faults.fence_slow && self.random.one_in(3) {
-            took += self.random.between(0, 8 * SECOND);
+        let (mut took, mut end) = (0, failed());
+        for method in methods {
+            took += self.random.between(100 * MS, 1500 * MS);
+            if self.faults.fence_slow && self.random.one_in(3) {
+                took += self.random.between(0, 8 * SECOND);
+            }
+            let dead = self.faults.fence_dead && self.random.one_in(2);
+            let lies = self.plan.liars && !self.healing && self.asking.one_in(3);
+            if !dead && !lies {
+                let port = method.devices.iter().all(|device| device.name == "port");
+                let cut = Happening::PowerCut { host: target };
+                self.after(took, if port { Happening::PortCloses { host: target } } else { cut });
+            }
+            // A device may do its work and lose the answer.
+            let lost = self.faults.fence_liar && self.random.one_in(3);
+            if !dead && !lost {
+                end = End::Done { method: method.name, what: "off".into() };
+                if lies {
+                    self.counts.one("lies");
+                    let boot = self.host(target).boot;
+                    self.check.fencing.lied(target, boot);
+                }
+                break;
+            }
         }
-        let dead = self.faults.fence_dead && self.random.one_in(2);
-        if !dead {
-            self.after(took, Happening::PowerCut { host: target });
-        }
-        // A device may do its work and lose the answer.
-        let lost = self.faults.fence_liar && self.random.one_in(3);
-        let end = if dead || lost { failed() } else { done() };
         self.after(took + MS, Happening::Fenced { host: id, run, number, end });
+    }
+
+    /// Agents of a storage switch on host `id` give `target` its access.
+    fn open_port(&mut self, id: u64, run: u64, number: u64, target: u64) {
+        let mut took = self.asking.between(50 * MS, 500 * MS);
+        // A person who types this waits for it.
+        if target == id && self.faults.fence_slow && self.asking.one_in(3) {
+            took += self.asking.between(0, 8 * SECOND);
+        }
+        let dead = self.faults.fence_dead && self.asking.one_in(2);
+        if !dead {
+            self.after(took, Happening::PortOpens { host: target, by: id, run });
+        }
+        let done = End::Done { method: "unfence".into(), what: "on".into() };
+        let end = if dead { End::Failed { what: "no answer".into() } } else { done };
+        self.after(took + MS, Happening::Fenced { host: id, run, number, end });
+    }
+
+    pub(crate) fn port_closes(&mut self, id: u64) {
+        self.trace.note(self.time, || format!("n{id}'s port at the storage switch is closed"));
+        self.counts.one("ports closed");
+        self.host(id).port = false;
+        self.check.storage.close(id);
+    }
+
+    pub(crate) fn port_opens(&mut self, id: u64, by: u64, run: u64) {
+        if self.host(by).daemon.as_ref().is_none_or(|daemon| daemon.run != run) {
+            return;
+        }
+        self.trace.note(self.time, || format!("n{id}'s port at the storage switch is opened by n{by}"));
+        self.counts.one("ports opened");
+        let host = self.host(id);
+        (host.port, host.had_access) = (true, true);
+        let verdict = self.check.storage.open(id);
+        self.check.that(verdict);
     }
 
     /// A node of a pair decides to go on alone.
     pub(crate) fn alone(&mut self, id: u64, forced: &Forced) {
         self.counts.one("forced recoveries");
         let hosts = &self.hosts;
-        let alive = |node: u64, boot: u64| hosts.iter().any(|host| host.id == node && host.on && host.boot == boot);
+        let alive = |node: u64, boot: u64| {
+            hosts.iter().any(|host| host.id == node && host.on && host.port && host.boot == boot)
+        };
         let verdict = self.check.fencing.f7_one_goes_on(id, forced, alive);
         self.check.that(verdict);
     }

@@ -68,8 +68,8 @@ impl World {
         let missing = self.ids().find(|node| conf.node(*node).is_none());
         match missing {
             Some(node) if self.steering.one_in(2) => {
-                let methods = conf.nodes[0].methods.clone();
-                conf.nodes.push(ClusterNode { methods, ..ClusterNode::plain(node, format!("n{node}")) });
+                let (methods, unfence) = (conf.nodes[0].methods.clone(), conf.nodes[0].unfence.clone());
+                conf.nodes.push(ClusterNode { methods, unfence, ..ClusterNode::plain(node, format!("n{node}")) });
                 conf.nodes.sort_by_key(|node| node.id);
             }
             _ => {
@@ -105,7 +105,13 @@ impl World {
         for connection in self.host(id).programs.keys().copied().collect::<Vec<_>>() {
             self.program_ends(id, connection);
         }
+        for connection in self.host(id).takers.keys().copied().collect::<Vec<_>>() {
+            self.taker_ends(id, connection);
+        }
         if force {
+            for taken in std::mem::take(&mut self.host(id).taken).into_values() {
+                self.check.storage.gone(taken.number);
+            }
             for domain in std::mem::take(&mut self.host(id).domains).into_values() {
                 domain.number.and_then(|number| self.check.storage.gone(number));
             }

@@ -98,6 +98,17 @@ pub(crate) enum Happening {
     PowerCut {
         host: u64,
     },
+    /// The storage switch closes a host's port.
+    PortCloses {
+        host: u64,
+    },
+    /// It opens a host's port, if the daemon on host `by` is still there whose agent says so: agents
+    /// die with their daemon.
+    PortOpens {
+        host: u64,
+        by: u64,
+        run: u64,
+    },
     /// Agents are done, and whoever ran them may still be there.
     Fenced {
         host: u64,
@@ -211,6 +222,10 @@ impl World {
                 daemon: None,
                 clients: BTreeMap::new(),
                 programs: BTreeMap::new(),
+                takers: BTreeMap::new(),
+                taken: BTreeMap::new(),
+                port: !plan.fabric,
+                had_access: !plan.fabric,
                 watched: 0,
                 leftovers: Vec::new(),
                 next_connection: 1,
@@ -308,6 +323,8 @@ impl World {
             Happening::Armed { host, run } => self.report(host, run, Event::Armed(Ok(()))),
             Happening::WatchdogEnds { host, boot } => self.watchdog_ends(host, boot),
             Happening::PowerCut { host } => self.power_cut(host),
+            Happening::PortCloses { host } => self.port_closes(host),
+            Happening::PortOpens { host, by, run } => self.port_opens(host, by, run),
             Happening::Fenced { host, run, number, end } => self.report(host, run, Event::Fenced { number, end }),
             Happening::Stopping { host, run } => self.stopping(host, run),
             Happening::Ended { host, run } => self.ended(host, run),

@@ -90,7 +90,13 @@ fn a_leader_that_votes_alone_has_its_term_on_disk_before_it_sends() {
 
 /// Histories of clusters that change, as they are without programs, leftovers and second networks.
 fn plain(seed: u64) -> Plan {
-    Plan { programs: false, two_links: false, leftovers: false, ..Plan::of(seed) }
+    older(Plan { programs: false, two_links: false, leftovers: false, ..Plan::of(seed) })
+}
+
+/// A history as it is without sessions and what a switch or a device that lies adds to it.
+fn older(plan: Plan) -> Plan {
+    let conf = if plan.fabric { Plan::still(plan.seed).conf } else { plan.conf };
+    Plan { conf, named: false, fabric: false, liars: false, identities: false, ..plan }
 }
 
 /// The same where the cluster changes.
@@ -138,7 +144,7 @@ fn a_vote_is_not_taken_where_those_left_have_nothing_yet() {
 
 #[test]
 fn a_vote_is_not_taken_where_those_left_are_not_let_in() {
-    changes_and_keeps(Plan::of(883));
+    changes_and_keeps(older(Plan::of(883)));
 }
 
 #[test]
@@ -158,19 +164,19 @@ fn a_node_gets_a_vote_when_it_would_use_it() {
 
 #[test]
 fn a_node_fenced_before_it_ever_joined_has_no_log_that_could_be_removed() {
-    changes_and_keeps(Plan::of(12876));
+    changes_and_keeps(older(Plan::of(12876)));
 }
 
 #[test]
 fn a_node_that_was_removed_and_added_again_counts_its_runs_anew() {
     for seed in [55438, 104_418] {
-        changes_and_keeps(Plan::of(seed));
+        changes_and_keeps(older(Plan::of(seed)));
     }
 }
 
 #[test]
 fn the_word_that_lets_a_host_in_with_leftovers_is_good_for_one_boot() {
-    changes_and_keeps(Plan::of(157_708));
+    changes_and_keeps(older(Plan::of(157_708)));
 }
 
 #[test]
@@ -190,21 +196,46 @@ fn an_acknowledgement_is_about_an_operation_that_was_there_when_it_was_given() {
 
 #[test]
 fn a_directory_is_emptied_while_its_node_votes_and_nothing_is_lost() {
-    changes_and_keeps(Plan::of(864_831));
+    changes_and_keeps(older(Plan::of(864_831)));
 }
 
 #[test]
 fn nobody_starts_what_is_offered_to_another_host() {
-    changes_and_keeps(Plan::of(953_203));
+    changes_and_keeps(older(Plan::of(953_203)));
 }
 
 fn keeps(seed: u64) {
-    let mut world = World::new(Plan::of(seed), false);
+    let mut world = World::new(older(Plan::of(seed)), false);
     world.run();
     assert_eq!(world.check.violation, None, "seed {seed}");
 }
 
 #[test]
 fn the_fencing_of_a_node_that_was_just_removed_is_refused() {
-    changes_and_keeps(Plan::of(42820));
+    changes_and_keeps(older(Plan::of(42820)));
+}
+
+/// Histories of hosts behind a storage switch, by what was wrong.
+fn kept_behind_a_switch(seed: u64) {
+    let plan = Plan::of(seed);
+    assert!(plan.fabric, "seed {seed}");
+    let mut world = World::new(plan, false);
+    world.run();
+    assert_eq!(world.check.violation, None, "seed {seed}");
+    assert!(world.counts.of("ports closed") > 0 && world.counts.of("ports opened") > 0, "seed {seed}");
+}
+
+#[test]
+fn a_fenced_host_that_runs_on_is_not_given_its_disks_back() {
+    kept_behind_a_switch(77);
+}
+
+#[test]
+fn a_host_asks_for_its_disks_although_an_answer_from_before_its_fencing_comes_late() {
+    kept_behind_a_switch(5227);
+}
+
+#[test]
+fn a_host_has_nothing_to_write_with_before_its_own_agents_have_ended() {
+    kept_behind_a_switch(3449);
 }

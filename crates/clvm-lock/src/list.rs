@@ -1,9 +1,8 @@
 //! Who holds and who waits: one line each.
 
 use std::io::{self, Write};
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use nines_cli::{Exit, clean, log};
+use nines_cli::{Exit, age, clean, log};
 use nines_proto::ctl::{Client, LockHolder, LockState};
 use serde_json::json;
 
@@ -27,7 +26,7 @@ pub fn list(args: &List) -> anyhow::Result<Exit> {
     if let Some(reason) = &status.reason {
         log(format_args!("this is how {} last saw it: {reason}", status.node));
     }
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let now = nines_cli::now();
     let lines: Vec<Line<'_>> = locks.iter().flat_map(lines).collect();
     let mut out = io::stdout().lock();
     if args.json {
@@ -82,7 +81,7 @@ fn table(out: &mut impl Write, lines: &[Line<'_>], now: u64) -> io::Result<()> {
                 line.state.to_owned(),
                 holder.mode.to_string(),
                 text(&holder.node),
-                duration(now.saturating_sub(holder.since)),
+                age(now, holder.since),
                 text(&owner(holder)),
             ];
             (row, holder.note.as_str())
@@ -103,16 +102,6 @@ fn table(out: &mut impl Write, lines: &[Line<'_>], now: u64) -> io::Result<()> {
     };
     print(&head, "NOTE")?;
     rows.iter().try_for_each(|(row, note)| print(row, note))
-}
-
-/// Two units are enough for people.
-fn duration(seconds: u64) -> String {
-    match seconds {
-        0..60 => format!("{seconds}s"),
-        60..3600 => format!("{}m{}s", seconds / 60, seconds % 60),
-        3600..86_400 => format!("{}h{}m", seconds / 3600, seconds / 60 % 60),
-        _ => format!("{}d{}h", seconds / 86_400, seconds / 3600 % 24),
-    }
 }
 
 #[cfg(test)]
@@ -150,13 +139,5 @@ V_vg      converting  EX    n1      1m30s  program  pid 7
 V_vg      waiting     EX    n2      1m30s  program  \\u{1b}[2J
 ";
         assert_eq!(text, wanted);
-    }
-
-    #[test]
-    fn durations_have_two_units() {
-        let wanted = [(0, "0s"), (59, "59s"), (60, "1m0s"), (3599, "59m59s"), (90_000, "1d1h"), (7_260, "2h1m")];
-        for (seconds, text) in wanted {
-            assert_eq!(duration(seconds), text);
-        }
     }
 }

@@ -4,7 +4,7 @@
 
 use nines_proto::ctl::{Call, ErrorKind, KeyOwner, Request};
 
-use super::calls::resource;
+use super::request::resource;
 use super::{Caller, Engine, Now};
 
 /// Most calls that wait so.

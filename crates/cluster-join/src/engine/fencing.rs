@@ -1,27 +1,20 @@
-//! Calls about fencing, and what the leader does about lost nodes: it asks for their fencing
-//! through the log, runs the agents, and reports what came of it through the log again.
+//! What the leader does about lost nodes: it asks for their fencing through the log, runs the agents,
+//! and reports what came of it through the log again.
 
 use std::collections::BTreeMap;
 
+use cluster_conf::Bound;
 use fence::{End, Job};
-use nines_proto::ctl::{
-    ErrorKind, FenceEnd, FenceNode, FenceOperation, FenceTested, Fences, MemberState, Note, Request, Value, utc,
-};
+use nines_proto::ctl::{ErrorKind, FenceTested, Value, utc};
 
 use super::{Action, Caller, Engine, Now};
 use crate::peer::Hello;
-use crate::state::fence::{Ended, News, Operation};
+use crate::state::fence::{Ended, Operation};
 use crate::state::{Command, Op};
-use cluster_conf::Bound;
-
-/// Longest reason a person may give.
-const MAX_WHY: usize = 255;
-/// Most agents that run at once on behalf of callers.
-const MAX_JOBS: usize = 16;
 
 /// What a job is run for.
 #[derive(Debug, Clone)]
-enum Purpose {
+pub(super) enum Purpose {
     /// The operation and incarnation, and how many attempts there were before.
     Fence {
         node: u64,
@@ -37,6 +30,7 @@ enum Purpose {
     },
     Unfence {
         node: u64,
+        after: u64,
         caller: Caller,
         id: u64,
     },
@@ -48,15 +42,15 @@ enum Purpose {
 #[derive(Debug, Default)]
 pub struct Fencer {
     last_job: u64,
-    jobs: BTreeMap<u64, Purpose>,
+    pub(super) jobs: BTreeMap<u64, Purpose>,
     /// Not before this is the next attempt at a node.
-    retry: BTreeMap<u64, u64>,
+    pub(super) retry: BTreeMap<u64, u64>,
     /// When this daemon first saw a majority.
     quorate_at: Option<u64>,
     /// Since when the log has each node as lost, on our clock.
     lost_at: BTreeMap<u64, u64>,
     /// When something about a node was last proposed.
-    proposed: BTreeMap<u64, u64>,
+    pub(super) proposed: BTreeMap<u64, u64>,
     /// What agents said, until the log knows it.
     results: Vec<Command>,
     results_sent: Option<u64>,
@@ -65,7 +59,7 @@ pub struct Fencer {
 }
 
 impl Fencer {
-    fn begin(&mut self, purpose: Purpose) -> u64 {
+    pub(super) fn begin(&mut self, purpose: Purpose) -> u64 {
         self.last_job += 1;
         self.jobs.insert(self.last_job, purpose);
         self.last_job
@@ -76,7 +70,7 @@ impl Fencer {
         self.begin(Purpose::Own)
     }
 
-    fn runs(&self, of: u64) -> bool {
+    pub(super) fn runs(&self, of: u64) -> bool {
         self.jobs.values().any(|purpose| matches!(purpose, Purpose::Fence { operation, .. } if *operation == of))
     }
 
@@ -199,7 +193,7 @@ impl Engine {
 
     /// Runs the agents of every operation that waits. A new leader runs them once more: that a
     /// node is off is true however often it is switched off.
-    fn start_agents(&mut self, now: Now) {
+    pub(super) fn start_agents(&mut self, now: Now) {
         if !self.leads() || self.blocked(now).is_some() {
             return;
         }
@@ -275,10 +269,11 @@ impl Engine {
                 self.submit_call(now, caller.connection, id, Op::FenceTested { node, tested });
             }
             Purpose::Own => self.own_unfence_ended(now, end),
-            Purpose::Unfence { node, caller, id } => match end {
+            Purpose::Unfence { node, after, caller, id } => match end {
                 End::Done { .. } => {
                     let (name, who) = (self.conf.name_of(node), self.who(&caller));
-                    self.submit_call(now, caller.connection, id, Op::Unfence { node, name, who, devices: true });
+                    let op = Op::Unfence { node, name, who, devices: true, after: Some(after) };
+                    self.submit_call(now, caller.connection, id, op);
                 }
                 End::Failed { what } => {
                     let message = format!("{}: not unfenced: {what}", self.conf.name_of(node));
@@ -309,289 +304,6 @@ impl Engine {
             self.fenced_out = true;
             let why = "this boot of this host has been fenced: what it held is others' now; reboot it";
             self.out.push(Action::Exit(why.into()));
-        }
-    }
-
-    pub(super) fn fence_news(&mut self, now: Now, news: &News) {
-        if let News::Armed { node, .. } = news
-            && *node != self.me()
-        {
-            return;
-        }
-        if self.admitted() {
-            let line = match news {
-                News::Asked { node, operation, why } => {
-                    format!("node {} is to be fenced (operation {operation}): {why}", self.conf.name_of(*node))
-                }
-                News::Failed { node, operation, attempts, what } => {
-                    let name = self.conf.name_of(*node);
-                    format!("node {name} is not fenced (operation {operation}, attempt {attempts}): {what}")
-                }
-                News::Fenced { node, operation, how, .. } => {
-                    format!("node {} is fenced (operation {operation}): {how}", self.conf.name_of(*node))
-                }
-                News::Void { node, operation, why } => {
-                    format!("node {} is not fenced (operation {operation}): {why}", self.conf.name_of(*node))
-                }
-                News::Held { node, why } => format!("node {} is not let in: {why}", self.conf.name_of(*node)),
-                News::Released { node } => format!("node {} may join again", self.conf.name_of(*node)),
-                News::Unfenced { node, who } => format!("node {} is unfenced by {who}", self.conf.name_of(*node)),
-                News::Armed { armed: true, .. } => "the watchdog is armed".to_owned(),
-                News::Armed { .. } => "this host holds nothing: the watchdog is disarmed".to_owned(),
-            };
-            self.log(line);
-        }
-        match news {
-            News::Asked { .. } => self.start_agents(now),
-            News::Void { node, .. } | News::Fenced { node, .. } => {
-                self.fencer.retry.remove(node);
-                self.fencer.proposed.remove(node);
-            }
-            // Somebody else saw to it, while this run of the daemon was there to be let in.
-            News::Unfenced { node, .. } if *node == self.me() && self.admitted() => self.unfenced(now),
-            _ => {}
-        }
-    }
-
-    pub(super) fn who(&self, caller: &Caller) -> String {
-        format!("{} on {}", caller.who, self.conf.name_of(self.me()))
-    }
-
-    pub(super) fn fence_call(&mut self, now: Now, caller: &Caller, id: u64, request: &Request) {
-        let connection = caller.connection;
-        if matches!(request, Request::Fences) {
-            let fences = self.fences(now);
-            return self.answer(connection, id, Ok(Value::Fences(fences)));
-        }
-        let (Request::Fence { node: name, .. }
-        | Request::FenceAck { node: name, .. }
-        | Request::FenceTest { node: name, .. }
-        | Request::Unfence { node: name }) = request
-        else {
-            return;
-        };
-        let Some(node) = self.conf.nodes.iter().find(|node| node.name == *name).cloned() else {
-            let message = format!("`{}' is not a node of this cluster", name.chars().take(64).collect::<String>());
-            return self.refuse(connection, id, ErrorKind::Unknown, message);
-        };
-        if let Some((kind, message)) = self.cannot_submit(caller, name) {
-            return self.refuse(connection, id, kind, message);
-        }
-        let who = self.who(caller);
-        let (node, name, methods, unfence) = (node.id, node.name, node.methods, node.unfence);
-        match request {
-            Request::Fence { why, .. } => {
-                if why.len() > MAX_WHY || why.chars().any(char::is_control) {
-                    let message =
-                        format!("{name}: the reason is longer than {MAX_WHY} bytes or has control characters");
-                    return self.refuse(connection, id, ErrorKind::Invalid, message);
-                }
-                if methods.is_empty() {
-                    let message = format!(
-                        "{name}: cluster.conf has no fence method for it: switch it off by hand; if it is lost, acknowledge its fencing"
-                    );
-                    return self.refuse(connection, id, ErrorKind::Invalid, message);
-                }
-                if let Some(reason) = self.blocked(now) {
-                    let message = format!("{name}: not quorate: {reason}");
-                    return self.refuse(connection, id, ErrorKind::Inquorate, message);
-                }
-                self.submit_call(now, connection, id, Op::Fence { node, name, who, why: why.clone() });
-            }
-            Request::FenceAck { operation, incarnation, newest, .. } => {
-                let said = (*operation, *incarnation, *newest);
-                if self.pair_acknowledged(now, caller, id, node, said).is_some() {
-                    return;
-                }
-                if let Some(by) = self.heard_by(now, node) {
-                    let message = format!("{name}: {by} hears it: it is not off");
-                    return self.refuse(connection, id, ErrorKind::Invalid, message);
-                }
-                if let Some(reason) = self.blocked(now) {
-                    let message = format!("{name}: not quorate: {reason}");
-                    return self.refuse(connection, id, ErrorKind::Inquorate, message);
-                }
-                let (operation, incarnation) = (*operation, *incarnation);
-                // The word may be long on the way, and is about what was so when it was given: a number that
-                // nobody can have read yet must not become right in the meantime.
-                if operation > self.state.fencing.last() {
-                    let message = format!("{name}: no operation {operation} is known here");
-                    return self.refuse(connection, id, ErrorKind::Unknown, message);
-                }
-                self.submit_call(now, connection, id, Op::FenceAck { node, name, operation, incarnation, who });
-            }
-            Request::FenceTest { really, .. } => {
-                let refusal = if methods.is_empty() {
-                    Some(format!("{name}: cluster.conf has no fence method for it"))
-                } else if *really && node == self.me() {
-                    Some(format!("{name}: a host does not switch itself off: ask on another member"))
-                } else if *really && self.state.protected(node) {
-                    Some(format!("{name}: it holds locks: stop what runs there before it is power-cycled"))
-                } else {
-                    None
-                };
-                if let Some(message) = refusal {
-                    return self.refuse(connection, id, ErrorKind::Invalid, message);
-                }
-                let purpose = Purpose::Test { node, really: *really, caller: caller.clone(), id };
-                self.run_job(caller, id, name, purpose, fence::Action::Test(methods, *really));
-            }
-            Request::Unfence { .. } => {
-                if let Some(reason) = self.blocked(now) {
-                    let message = format!("{name}: not quorate: {reason}");
-                    return self.refuse(connection, id, ErrorKind::Inquorate, message);
-                }
-                if unfence.is_empty() {
-                    return self.submit_call(now, connection, id, Op::Unfence { node, name, who, devices: false });
-                }
-                let purpose = Purpose::Unfence { node, caller: caller.clone(), id };
-                self.run_job(caller, id, name, purpose, fence::Action::Unfence(unfence));
-            }
-            _ => {}
-        }
-    }
-
-    fn run_job(&mut self, caller: &Caller, id: u64, node: String, purpose: Purpose, action: fence::Action) {
-        if self.fencer.jobs.len() >= MAX_JOBS {
-            let message = format!("{node}: {MAX_JOBS} jobs for fence agents run already");
-            return self.refuse(caller.connection, id, ErrorKind::Busy, message);
-        }
-        let number = self.fencer.begin(purpose);
-        self.out.push(Action::Fence(Job { number, node, action }));
-    }
-
-    /// A connection closed: nobody waits for its tests any more.
-    pub(super) fn fence_closed(&mut self, connection: u64) {
-        self.fencer.jobs.retain(|_, purpose| match purpose {
-            Purpose::Fence { .. } | Purpose::Own => true,
-            Purpose::Test { caller, .. } | Purpose::Unfence { caller, .. } => caller.connection != connection,
-        });
-    }
-
-    /// The member that hears `node`, if any does.
-    fn heard_by(&self, now: Now, node: u64) -> Option<String> {
-        if self.peers.present(now, node, self.token_ms) {
-            return Some(self.conf.name_of(self.me()));
-        }
-        self.peers.heard_by(now, node, self.token_ms).map(|by| self.conf.name_of(by))
-    }
-
-    fn told(&self, now: Now, operation: &Operation) -> FenceOperation {
-        let Operation { number, node, name, incarnation, who, why, asked, attempts, ended, end, .. } =
-            operation.clone();
-        let state = if end.is_some() { operation.state.clone() } else { self.waits_for(now, node, operation) };
-        FenceOperation { operation: number, node: name, incarnation, who, why, asked, attempts, state, ended, end }
-    }
-
-    /// What an operation waits for.
-    fn waits_for(&self, now: Now, node: u64, operation: &Operation) -> String {
-        let mut parts = Vec::new();
-        if !operation.state.is_empty() {
-            parts.push(operation.state.clone());
-        }
-        if self.fencer.runs(operation.number) {
-            parts.push("agents run".into());
-        } else if self.conf.node(node).is_none_or(|node| node.methods.is_empty()) {
-            parts.push("cluster.conf has no method for it".into());
-        }
-        if self.state.members.get(&node).is_some_and(|member| member.armed)
-            && let Some(moment) = self.dead_by(node)
-        {
-            parts.push(format!(
-                "its watchdog has reset it in {} s at the latest",
-                moment.saturating_sub(now.ms).div_ceil(1000)
-            ));
-        }
-        parts.join("; ")
-    }
-
-    fn fences(&self, now: Now) -> Fences {
-        let bound = Bound::of(&self.conf).map(|bound| {
-            let bound = bound.after_lease();
-            bound.as_secs() + u64::from(bound.subsec_nanos() > 0)
-        });
-        let nodes = self.conf.nodes.iter().map(|node| {
-            let methods = node.methods.iter().map(|method| {
-                let devices = method.devices.iter().map(|device| format!("{} ({})", device.name, device.agent));
-                format!("{}: {}", method.name, devices.collect::<Vec<_>>().join(", "))
-            });
-            let member = self.state.members.get(&node.id);
-            FenceNode {
-                node: node.name.clone(),
-                methods: methods.collect(),
-                bound,
-                armed: member.is_some_and(|member| member.armed),
-                held: member.is_some_and(|member| member.held.is_some()),
-                tested: self.state.fencing.tested(node.id).cloned(),
-            }
-        });
-        let mut pending: Vec<_> = self.state.fencing.all_pending().map(|operation| self.told(now, operation)).collect();
-        // Of a pair without a majority only what is outside the log goes on.
-        if let Some(outside) = self.pair_pending(now) {
-            pending.retain(|operation| operation.node != outside.node);
-            pending.insert(0, outside);
-        }
-        Fences {
-            pending,
-            history: self.state.fencing.history().map(|operation| self.told(now, operation)).collect(),
-            nodes: nodes.collect(),
-        }
-    }
-
-    /// What is not well, and what to type.
-    pub(super) fn fence_notes(&self, now: Now) -> Vec<Note> {
-        let mut notes = Vec::new();
-        for operation in self.state.fencing.all_pending() {
-            let name = &operation.name;
-            let mut what = format!("{name} waits to be fenced (operation {}): {}", operation.number, operation.why);
-            let state = self.waits_for(now, operation.node, operation);
-            if !state.is_empty() {
-                what += &format!("; {state}");
-            }
-            let command = if self.heard_by(now, operation.node).is_some() {
-                None
-            } else {
-                Some(format!("cluster-fence --ack {name}"))
-            };
-            notes.push(Note { what, command });
-        }
-        for (node, member) in &self.state.members {
-            let Some(hold) = &member.held else { continue };
-            let name = self.conf.name_of(*node);
-            let what = format!("{name} is not let in since {}: {}", utc(hold.since), hold.why);
-            notes.push(Note { what, command: Some(format!("cluster-fence unfence {name}")) });
-        }
-        notes
-    }
-
-    /// A node's state where fencing has a say in it.
-    pub(super) fn fence_state(&self, now: Now, node: u64) -> Option<MemberState> {
-        let member = self.state.members.get(&node).filter(|member| !member.present)?;
-        let here = self.peers.present(now, node, self.token_ms);
-        if member.held.is_some() && here {
-            Some(MemberState::Held)
-        } else if member.left {
-            Some(MemberState::Left)
-        } else if member.fenced {
-            Some(MemberState::Fenced)
-        } else if member.incarnation == 0 {
-            Some(MemberState::Absent)
-        } else {
-            None
-        }
-    }
-
-    /// What a call for fencing led to, read from the state it left.
-    pub(super) fn fence_outcome(&self, seq: u64) -> crate::lock::Outcome {
-        use crate::lock::{CallId, Outcome};
-        let call = CallId { node: self.me(), seq };
-        match self.state.fencing.outcome(call) {
-            Some(operation) => match &operation.end {
-                None => Outcome::Waits,
-                Some(FenceEnd::Void) => Outcome::Isnt,
-                Some(_) => Outcome::Is(Value::Fenced { operation: operation.number }),
-            },
-            None => Outcome::Isnt,
         }
     }
 }

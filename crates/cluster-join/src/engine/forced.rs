@@ -312,7 +312,7 @@ impl Engine {
         self.state_at = 0;
         self.blank = true;
         self.batch = 0;
-        let begin = super::formation(&self.identity);
+        let begin = super::start::formation(&self.identity);
         if self.rebuild(begin, Loaded::default(), 0).is_err() {
             self.out.push(Action::Exit(line));
         }

@@ -3,7 +3,8 @@
 //!
 //! Not sooner than it has joined, for only the log knows that this boot is not one that was fenced.
 //! And not again while it holds something: it had its access when it got that, and should it be
-//! fenced in the meantime, an agent that opens late would undo it.
+//! fenced in the meantime, an agent that opens late would undo it. For
+//! the same reason its own agents are waited for when another member has seen to it before they end.
 
 use fence::{Action as Task, End, Job};
 use nines_proto::ctl::Note;
@@ -16,6 +17,8 @@ use crate::state::Op;
 pub struct Unfence {
     done: bool,
     running: bool,
+    /// The last fencing when its agents were started.
+    after: u64,
     /// Not before this is the next attempt.
     again: u64,
     /// Why the last one failed.
@@ -46,14 +49,17 @@ impl Engine {
         let member = self.state.members.get(&self.me()).filter(|member| member.present && !member.fenced);
         let Some(member) = member.filter(|_| !self.unfence.done && self.admitted()) else { return };
         let devices = self.conf.node(self.me()).map(|node| node.unfence.clone()).unwrap_or_default();
+        if self.unfence.running {
+            return;
+        }
         if devices.is_empty() || member.unfenced || self.state.holds_anything(self.me()) {
             return self.unfenced(now);
         }
         if self.stopping || self.blocked(now).is_some() {
             return;
         }
-        if !self.unfence.running && now.ms >= self.unfence.again {
-            self.unfence.running = true;
+        if now.ms >= self.unfence.again {
+            (self.unfence.running, self.unfence.after) = (true, self.state.fencing.last());
             let node = self.conf.name_of(self.me());
             let number = self.fencer.begin_own();
             self.out.push(Action::Fence(Job { number, node, action: Task::Unfence(devices) }));
@@ -66,7 +72,8 @@ impl Engine {
         match end {
             End::Done { .. } => {
                 let name = self.conf.name_of(self.me());
-                self.submit(now, Op::Unfence { node: self.me(), who: format!("{name} itself"), name, devices: true });
+                let (who, after) = (format!("{name} itself"), Some(self.unfence.after));
+                self.submit(now, Op::Unfence { node: self.me(), who, name, devices: true, after });
                 self.unfenced(now);
             }
             End::Failed { what } => {

@@ -269,7 +269,7 @@ fn a_node_fenced_by_agents_twice_in_ten_minutes_waits_for_a_person() {
     assert!(world.state.members[&3].held.is_some());
     assert!(!world.joined(3, 4, "d"));
     let (name, who) = ("n3".into(), "uid 0 on n2".into());
-    world.call(2, Op::Unfence { node: 3, name, who, devices: false });
+    world.call(2, Op::Unfence { node: 3, name, who, devices: false, after: None });
     assert!(world.joined(3, 4, "d"));
     assert!(world.audit().contains(&"held".to_owned()) && world.audit().contains(&"released".to_owned()));
 }
@@ -328,7 +328,7 @@ fn a_person_s_word_lets_one_boot_in_with_leftovers() {
     assert!(!world.joins(3, 2, "b", true), "nobody said so");
     world.apply(Command::Held { node: 3, name: "n3".into(), why: "it has domain web1".into(), time: TIME });
     let (name, who) = ("n3".into(), "uid 0 on n1".into());
-    world.call(1, Op::Unfence { node: 3, name, who, devices: false });
+    world.call(1, Op::Unfence { node: 3, name, who, devices: false, after: None });
     // Both were proposed before the first was decided.
     assert!(world.joins(3, 2, "b", true) && !world.joins(3, 3, "c", true));
     assert_eq!((world.state.members[&3].incarnation, world.holder()), (2, 1));
@@ -360,4 +360,32 @@ fn a_pair_s_survivor_may_bring_a_fencing_of_its_own() {
     assert_eq!((apply(&mut world, 2), world.holder()), (0, 3));
     assert_eq!((apply(&mut world, 1), world.holder()), (1, 1));
     assert_eq!(apply(&mut world, 1), 0);
+}
+
+#[test]
+fn what_unfence_devices_said_before_a_fencing_counts_for_nothing_after_it() {
+    let mut world = World::new();
+    let unfence =
+        |after| Op::Unfence { node: 3, name: "n3".into(), who: "a".into(), devices: true, after: Some(after) };
+    let after = world.state.fencing.last();
+    world.lost(3);
+    world.apply(Command::FenceAsked {
+        node: 3,
+        name: "n3".into(),
+        incarnation: 1,
+        who: "leader".into(),
+        why: "lost".into(),
+        time: TIME,
+    });
+    let operation = world.state.fencing.pending(3).unwrap().number;
+    let end = Ended::Agent { method: "port".into(), by: "n1".into(), what: String::new() };
+    world.apply(Command::FenceDone { operation, incarnation: 1, end, time: TIME });
+    // Its devices were asked before that, and the call comes late.
+    let effects = world.call(2, unfence(after));
+    let refused = |effect: &Effect| matches!(effect, Effect::Decided(decided) if decided.result.is_err());
+    assert!(effects.iter().any(refused), "{effects:?}");
+    assert!(!world.state.members[&3].unfenced);
+    assert!(world.joined(3, 2, "b") && !world.state.members[&3].unfenced);
+    world.call(2, unfence(operation));
+    assert!(world.state.members[&3].unfenced);
 }

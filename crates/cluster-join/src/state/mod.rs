@@ -4,6 +4,8 @@
 pub mod audit;
 pub mod configured;
 pub mod fence;
+mod fence_calls;
+mod fence_course;
 #[cfg(test)]
 mod fence_tests;
 pub mod keys;
@@ -151,6 +153,9 @@ pub enum Op {
         who: String,
         #[serde(default, skip_serializing_if = "is_false")]
         devices: bool,
+        /// The number of the last fencing when they were asked: a later one has undone it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        after: Option<u64>,
     },
     /// The calling node's watchdog runs, or is about to be closed.
     Armed {

@@ -7,8 +7,9 @@ use cluster_join::state::fence::News;
 use cluster_join::state::{Command, Effect, State};
 use nines_proto::ctl::FenceEnd;
 
+use super::locks::Held;
 use super::replay::{Lock, Step};
-use super::{Verdict, must};
+use super::{Verdict, Violation, must};
 use crate::count::Counts;
 
 /// Which runs there were, in truth.
@@ -23,6 +24,8 @@ pub struct Fencing {
     /// Which node of a pair went on alone, by how many times that had happened.
     alone: BTreeMap<u64, u64>,
     let_in: BTreeMap<u64, LetIn>,
+    /// Boots that a device said were over, and did nothing.
+    lies: BTreeSet<(u64, u64)>,
     /// When a proof of membership was last sent to each node.
     proofs: BTreeMap<u64, u64>,
 }
@@ -50,6 +53,10 @@ impl Fencing {
     /// F1, F2, F3, F6: a fencing that is over is that of a run that is over, in truth, whoever
     /// said so. `alive` tells whether a node is on in that boot.
     ///
+    /// Nobody can keep that promise where a device says that it did what it did not: exit status 0
+    /// of an agent is the only yes there is. Then the nodes are told whose writes mean nothing any
+    /// more; all else goes on to hold for them, above all that such a boot is never a member again.
+    ///
     /// # Errors
     /// It still runs.
     pub fn f1_confirmed_is_dead(
@@ -57,7 +64,8 @@ impl Fencing {
         state: &State,
         alive: &dyn Fn(u64, u64) -> bool,
         counts: &mut Counts,
-    ) -> Verdict {
+    ) -> Result<Vec<u64>, Violation> {
+        let mut believed = Vec::new();
         for operation in state.fencing.history().rev() {
             if self.seen.insert(operation.number, true).is_some() {
                 break;
@@ -76,6 +84,12 @@ impl Fencing {
             );
             let boot = self.boots.get(&(operation.node, operation.incarnation)).copied();
             let runs = confirmed && boot.is_some_and(|boot| alive(operation.node, boot));
+            let lied = boot.is_some_and(|boot| self.lies.contains(&(operation.node, boot)));
+            if runs && lied && matches!(end, FenceEnd::Agent { .. }) {
+                counts.one("lies believed");
+                believed.push(operation.node);
+                continue;
+            }
             must("f1_confirmed_is_dead", !runs, || {
                 format!(
                     "operation {} on node {} incarnation {} ended by {end:?}, and its host runs on",
@@ -83,7 +97,20 @@ impl Fencing {
                 )
             })?;
         }
-        Ok(())
+        Ok(believed)
+    }
+
+    /// A device says that this boot of a node is over, and did nothing.
+    pub fn lied(&mut self, node: u64, boot: u64) {
+        self.lies.insert((node, boot));
+    }
+
+    /// F9: nobody on a host is told of a lock in a boot in which it never had access to storage.
+    ///
+    /// # Errors
+    /// Somebody is.
+    pub fn f9_access_before_grants(held: &Held, had_access: bool) -> Verdict {
+        must("f9_access_before_grants", had_access, || format!("{held:?}, whose host was never given its access"))
     }
 
     /// F1, F7: a node of a pair goes on alone when the other one is off in truth, and of two that
@@ -97,7 +124,8 @@ impl Fencing {
             format!("nodes {first} and {me} both went on alone as the time {}", forced.epoch)
         })?;
         let boot = self.boots.get(&(forced.peer, forced.incarnation)).copied();
-        must("f1_alone_after_death", boot.is_some_and(|boot| !alive(forced.peer, boot)), || {
+        let lied = |boot| self.lies.contains(&(forced.peer, boot));
+        must("f1_alone_after_death", boot.is_some_and(|boot| !alive(forced.peer, boot) || lied(boot)), || {
             format!("node {me} goes on alone, and incarnation {} of node {} runs", forced.incarnation, forced.peer)
         })
     }

@@ -2,7 +2,7 @@
 //! moment it was told until it says that it gives up, or is certainly dead; what the cluster
 //! believes of it does not count.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cluster_join::state::State;
 use nines_proto::ctl::Mode;
@@ -28,6 +28,10 @@ pub struct Storage {
     told: BTreeMap<String, [(u64, u64); 6]>,
     /// Highest generation in the newest state.
     granted: u64,
+    /// Nodes whose port at the storage switch is closed.
+    closed: BTreeSet<u64>,
+    /// Nodes that a device said were off, and are not until they really are.
+    unjudged: BTreeSet<u64>,
 }
 
 impl Storage {
@@ -90,10 +94,49 @@ impl Storage {
         self.writers.remove(&number)
     }
 
+    /// The switch lets nothing of a node reach the storage.
+    pub fn close(&mut self, node: u64) {
+        self.closed.insert(node);
+    }
+
+    /// It lets everything through again.
+    ///
+    /// # Errors
+    /// Somebody goes on there who must not.
+    pub fn open(&mut self, node: u64) -> Verdict {
+        self.closed.remove(&node);
+        let mut here = self.writers.iter().filter(|(_, held)| held.node == node);
+        here.try_for_each(|(number, held)| self.l1_no_two_writers(Some(*number), held))
+    }
+
+    /// Whether anybody there could write.
+    #[must_use]
+    pub fn writes(&self, node: u64) -> bool {
+        self.writers.values().any(|held| held.node == node)
+    }
+
+    /// A device said that this node is off, and the cluster had to believe it.
+    pub fn not_judged(&mut self, node: u64) {
+        self.unjudged.insert(node);
+    }
+
+    /// The node is off in truth.
+    pub fn off(&mut self, node: u64) {
+        self.unjudged.remove(&node);
+    }
+
+    /// Whether what the holder writes reaches the storage, and is anybody's fault but a device's.
+    fn reaches(&self, held: &Held) -> bool {
+        !self.closed.contains(&held.node) && !self.unjudged.contains(&held.node)
+    }
+
     /// L1, M4, F1, F8: whoever may write conflicts with nobody who still could, whether the
     /// cluster takes that one for a member, for lost or for fenced.
     fn l1_no_two_writers(&self, number: Option<u64>, held: &Held) -> Verdict {
-        let others = self.writers.iter().filter(|(other, _)| Some(**other) != number);
+        if !self.reaches(held) {
+            return Ok(());
+        }
+        let others = self.writers.iter().filter(|(other, held)| Some(**other) != number && self.reaches(held));
         for (_, other) in others.filter(|(_, other)| other.resource == held.resource) {
             must("l1_no_two_writers", other.mode.compatible(held.mode), || format!("{held:?} beside {other:?}"))?;
         }
@@ -109,6 +152,9 @@ impl Storage {
 
     /// L3: each grant of a resource has a higher generation than those before it.
     fn l3_generations_grow(&mut self, held: &Held, again: bool) -> Verdict {
+        if !self.reaches(held) {
+            return Ok(());
+        }
         let told = self.told.entry(held.resource.clone()).or_default();
         let mut verdict = Ok(());
         for (mode, (generation, node)) in Mode::ALL.iter().zip(*told) {

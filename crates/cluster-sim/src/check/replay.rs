@@ -34,7 +34,7 @@ pub struct Step<'a> {
 
 /// What is so, whatever the cluster believes.
 pub struct Truth<'a> {
-    /// Whether a node is on in that boot.
+    /// Whether a node is on in that boot, and can write to the storage.
     pub alive: &'a dyn Fn(u64, u64) -> bool,
     /// Whether a node has nothing of an earlier life in that boot.
     pub clean: &'a dyn Fn(u64, &str) -> bool,
@@ -155,7 +155,9 @@ impl Check {
             return Ok(());
         }
         self.membership.m3_one_incarnation(state)?;
-        self.fencing.f1_confirmed_is_dead(state, truth.alive, counts)?;
+        for node in self.fencing.f1_confirmed_is_dead(state, truth.alive, counts)? {
+            self.storage.not_judged(node);
+        }
         Fencing::m4_fenced_has_nothing(state)?;
         self.fencing.f3_fenced_boot_stays_out(state)?;
         self.fencing.f9_clean_when_let_in(state, truth.clean)

@@ -1,6 +1,5 @@
 //! `cluster-stat`: is the cluster well; if not, what does it wait for, and what is to be typed.
 
-mod age;
 mod changes;
 mod cman;
 mod log;
@@ -112,7 +111,7 @@ fn stat(args: Args) -> anyhow::Result<Exit> {
     let view = match args.subject {
         Some(_) if args.locks => bail!("--locks is the view `locks', and another one was named"),
         Some(Subject::Log { follow, since, kind, node }) => {
-            let since = since.as_deref().map(|when| log::since(when, age::now())).transpose()?;
+            let since = since.as_deref().map(|when| log::since(when, nines_cli::now())).transpose()?;
             let filter = log::Filter { since, kind, node };
             return log::run(&mut Client::connect(socket)?, &filter, follow || args.watch.is_some(), args.json);
         }
@@ -130,7 +129,7 @@ fn stat(args: Args) -> anyhow::Result<Exit> {
     if let Some(every) = args.watch {
         return watch::run(socket, &view, every, args.json);
     }
-    let picture = picture::take(&view, &mut Client::connect(socket)?, age::now())?;
+    let picture = picture::take(&view, &mut Client::connect(socket)?, nines_cli::now())?;
     let mut out = io::stdout().lock();
     if args.json {
         for line in &picture.json {

@@ -2,10 +2,8 @@
 
 use std::fmt::Write;
 
-use nines_cli::clean;
+use nines_cli::{age, clean};
 use nines_proto::ctl::{Fences, LinkState, Member, MemberState, Note, Role, Status, utc};
-
-use super::age::age;
 
 /// What the daemon says is to be looked at, and what it says nothing about and anybody can see.
 pub fn notes(status: &Status, fences: &Fences, now: u64) -> Vec<Note> {

@@ -7,13 +7,12 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use nines_cli::{Exit, clean};
+use nines_cli::{Exit, age, clean};
 use nines_proto::ctl::{Client, ClientError, Request, Value, utc};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal, raise};
 use nix::sys::signalfd::SignalFd;
 
-use super::age;
 use super::changes::{self, Facts};
 use super::picture::{self, Picture, View};
 use super::terminal::Terminal;
@@ -60,7 +59,7 @@ impl Daemon {
                 client
             }
         };
-        let picture = picture::take(view, &mut client, age::now())?;
+        let picture = picture::take(view, &mut client, nines_cli::now())?;
         self.client = Some(client);
         Ok(picture)
     }
@@ -152,9 +151,9 @@ fn lines(daemon: &mut Daemon, view: &View, every: Duration, json: bool, first: P
                 _ => {}
             }
         } else {
-            changes::write(&mut out, age::now(), &trouble, &blind)?;
+            changes::write(&mut out, nines_cli::now(), &trouble, &blind)?;
             if let Ok(picture) = &picture {
-                changes::write(&mut out, age::now(), &before, &picture.facts)?;
+                changes::write(&mut out, nines_cli::now(), &before, &picture.facts)?;
             }
         }
         out.flush()?;
@@ -180,10 +179,10 @@ fn screen(daemon: &mut Daemon, view: &View, every: Duration, first: Picture) -> 
     let mut keys = terminal.keyboard();
     let mut good = first.good;
     let mut text = first.text;
-    let (mut seen, mut trouble) = (age::now(), None::<String>);
+    let (mut seen, mut trouble) = (nines_cli::now(), None::<String>);
     loop {
         let looked = Instant::now();
-        terminal.show(&framed(&text, every, age::now(), seen, trouble.as_deref())).context("terminal")?;
+        terminal.show(&framed(&text, every, nines_cli::now(), seen, trouble.as_deref())).context("terminal")?;
         let woken = wait(daemon, Some(&signals), keys.as_ref(), looked + every)?;
         if woken.keys && quits(keys.as_mut())? {
             return Ok(if good { Exit::Ok } else { Exit::No });
@@ -213,7 +212,7 @@ fn screen(daemon: &mut Daemon, view: &View, every: Duration, first: Picture) -> 
         }
         match daemon.look(view) {
             Ok(picture) => {
-                (text, good, trouble, seen) = (picture.text, picture.good, None, age::now());
+                (text, good, trouble, seen) = (picture.text, picture.good, None, nines_cli::now());
             }
             Err(error) => {
                 trouble = Some(format!("{error:#}"));
@@ -227,7 +226,7 @@ fn screen(daemon: &mut Daemon, view: &View, every: Duration, first: Picture) -> 
 fn framed(text: &str, every: Duration, now: u64, seen: u64, trouble: Option<&str>) -> String {
     let head = match trouble {
         None => format!("{}   every {} s, and at once after each decision   q quits", utc(now), every.as_secs_f64()),
-        Some(trouble) => format!("{}   {}: seen {} ago   q quits", utc(now), clean(trouble), age::age(now, seen)),
+        Some(trouble) => format!("{}   {}: seen {} ago   q quits", utc(now), clean(trouble), age(now, seen)),
     };
     format!("{head}\n\n{text}")
 }
