@@ -200,6 +200,11 @@ fn a_directory_is_emptied_while_its_node_votes_and_nothing_is_lost() {
 }
 
 #[test]
+fn a_node_that_was_set_up_and_votes_is_not_set_up_once_more() {
+    changes_and_keeps(Plan::of(93753));
+}
+
+#[test]
 fn nobody_starts_what_is_offered_to_another_host() {
     changes_and_keeps(older(Plan::of(953_203)));
 }

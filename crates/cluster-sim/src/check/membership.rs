@@ -111,6 +111,12 @@ impl Membership {
         self.removed.contains(store)
     }
 
+    /// Whether `node` is a member with the log `store`.
+    #[must_use]
+    pub fn knows(&self, node: u64, store: &str) -> bool {
+        self.stores.get(&node).is_some_and(|known| known == store)
+    }
+
     /// How many configurations came after the first.
     #[must_use]
     pub fn changes(&self) -> u64 {
