@@ -205,6 +205,11 @@ fn a_node_that_was_set_up_and_votes_is_not_set_up_once_more() {
 }
 
 #[test]
+fn a_change_of_voters_is_durable_before_the_one_that_goes_hears_of_it() {
+    changes_and_keeps(Plan::of(113_919));
+}
+
+#[test]
 fn nobody_starts_what_is_offered_to_another_host() {
     changes_and_keeps(older(Plan::of(953_203)));
 }

@@ -172,6 +172,9 @@ pub struct Engine {
     /// Number of the last batch in the log file.
     batch: u64,
     in_flight: Option<InFlight>,
+    /// The voters have changed and no write says so yet; until then these messages wait.
+    commit_due: bool,
+    withheld: Vec<Message>,
     next_tick: u64,
     /// Elections this node began or that ended, and a random number: both spread election times.
     attempts: u64,
@@ -201,7 +204,14 @@ impl std::fmt::Debug for Engine {
 
 /// A write whose completion [`Engine::written`] tells.
 enum InFlight {
-    Ready { ready: Box<Ready>, messages: Vec<Message> },
+    Ready {
+        ready: Box<Ready>,
+        messages: Vec<Message>,
+    },
+    /// That the voters changed, and what may be sent then.
+    Committed {
+        messages: Vec<Message>,
+    },
     Shortened,
     Emptied,
 }

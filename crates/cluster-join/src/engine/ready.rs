@@ -2,12 +2,17 @@
 //! promises is durable before the message leaves. And the log's length, bounded by snapshots.
 
 use raft::Storage;
-use raft::eraftpb::{Entry, Message, MessageType, Snapshot};
+use raft::eraftpb::{Entry, EntryType, Message, MessageType, Snapshot};
 
 use super::{Action, Engine, InFlight, LogLength, Now};
 use crate::log::{Write, encode_batch, encode_snapshot, header};
 use crate::peer::Peer;
 use crate::state::State;
+
+/// Whether who votes is another one behind these entries.
+fn changes_voters(entries: &[Entry]) -> bool {
+    entries.iter().any(|entry| entry.get_entry_type() == EntryType::EntryConfChangeV2)
+}
 
 impl Engine {
     /// The next write that must be durable before the engine goes on, or `None` when there is
@@ -26,6 +31,11 @@ impl Engine {
             if let Some(write) = self.forced_write()? {
                 return Ok(Some(write));
             }
+            if std::mem::take(&mut self.commit_due) {
+                let messages = std::mem::take(&mut self.withheld);
+                self.in_flight = Some(InFlight::Committed { messages });
+                return Ok(Some(self.append(&[])?));
+            }
             self.propose(now);
             if let Some(write) = self.shorten()? {
                 self.in_flight = Some(InFlight::Shortened);
@@ -42,8 +52,11 @@ impl Engine {
             // it asked for votes. One that votes alone asks nobody, and leads in the same turn.
             let term = self.raw.store().hard_state().term;
             let new_term = ready.hs().is_some_and(|hard_state| hard_state.term != term);
+            // That the voters have changed is durable before others hear of it: one that votes no more then
+            // goes, and a start that did not know of the change would wait for its vote for ever.
+            let changes = changes_voters(ready.committed_entries());
             let mut messages = ready.take_messages();
-            if !new_term {
+            if !new_term && !changes {
                 self.send(std::mem::take(&mut messages))?;
             }
             if let Some(hard_state) = ready.hs() {
@@ -61,7 +74,7 @@ impl Engine {
             self.blank &= ready.entries().is_empty() && snapshot.is_none();
             let write = match snapshot {
                 Some(snapshot) => Some(self.replace(&snapshot, ready.entries())?),
-                None if ready.must_sync() => Some(self.append(ready.entries())?),
+                None if ready.must_sync() || changes => Some(self.append(ready.entries())?),
                 None => None,
             };
             self.apply(now, ready.take_committed_entries());
@@ -86,12 +99,23 @@ impl Engine {
                 self.out.push(Action::Identity(self.identity.clone()));
                 return Ok(());
             }
+            Some(InFlight::Committed { messages }) => return self.send(messages),
             Some(InFlight::Shortened) | None => return Ok(()),
         };
         self.send(messages)?;
         let mut light = self.raw.advance(*ready);
-        self.send(light.take_messages())?;
-        self.apply(now, light.take_committed_entries());
+        if let Some(commit) = light.commit_index() {
+            let mut hard_state = self.raw.store().hard_state().clone();
+            hard_state.commit = commit;
+            self.raw.mut_store().set_hard_state(hard_state);
+        }
+        let committed = light.take_committed_entries();
+        if changes_voters(&committed) {
+            (self.commit_due, self.withheld) = (true, light.take_messages());
+        } else {
+            self.send(light.take_messages())?;
+        }
+        self.apply(now, committed);
         self.raw.advance_apply();
         self.watch_leader(now);
         self.spread_elections();

@@ -97,6 +97,8 @@ impl Engine {
             state_at: applied,
             batch,
             in_flight: None,
+            commit_due: false,
+            withheld: Vec::new(),
             next_tick: now.ms,
             attempts: 0,
             seed,
@@ -127,6 +129,7 @@ impl Engine {
         let store = Store::new(conf_state, loaded)?;
         self.raw = raw_node(self.me(), applied, store)?;
         self.in_flight = None;
+        (self.commit_due, self.withheld) = (false, Vec::new());
         self.set_priority();
         self.spread_elections();
         Ok(())
