@@ -201,12 +201,12 @@ fn a_directory_is_emptied_while_its_node_votes_and_nothing_is_lost() {
 
 #[test]
 fn a_node_that_was_set_up_and_votes_is_not_set_up_once_more() {
-    changes_and_keeps(Plan::of(93753));
+    changes_and_keeps(older(Plan::of(93753)));
 }
 
 #[test]
 fn a_change_of_voters_is_durable_before_the_one_that_goes_hears_of_it() {
-    changes_and_keeps(Plan::of(113_919));
+    changes_and_keeps(older(Plan::of(113_919)));
 }
 
 #[test]
