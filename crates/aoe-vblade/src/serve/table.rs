@@ -34,6 +34,9 @@ impl Server {
         match self.wires_of(options) {
             Ok(wires) => export.wires = wires,
             Err(error) => {
+                if self.table.is_none() {
+                    return Err(error);
+                }
                 self.close_idle_wires();
                 self.absent.push(options.clone());
                 bail!("{error:#}; served as soon as it is there");
