@@ -57,6 +57,16 @@ equal "another" "$(write 0200 a)" 41040161
 equal "and stays so" "$(health)" f42c
 ended
 
+# Without memory to share with the kernel frames come one by one. Which call that is refused by:
+serve strace -f -qq -o "$tmp/trace" -e trace=setsockopt "$BIN/aoe-vblade" 7 3 eth1 "$disk"
+ended
+at=$(grep setsockopt "$tmp/trace" | sed -n '/PACKET_RX_RING/=' | head -n 1)
+start_target "$disk" io_uring strace -f -qq -o "$tmp/trace" -e trace=setsockopt -e "inject=setsockopt:error=ENOMEM:when=$at+"
+equal "a write" "$(write 0300 c)" 41000040
+equal "read back" "$(read_back 03 0300)" 40000040cc
+grep -q "eth1: no memory to share with the kernel: .*Cannot allocate memory" "$tmp/log" || fail "$(cat "$tmp/log")"
+ended
+
 # The signal comes while a write is under way; its answer comes all the same.
 start_target "$disk" threads strace -f -qq -o "$tmp/trace" -e trace=pwritev2 -e inject=pwritev2:delay_enter=1000000
 write 0300 c >"$tmp/answer" &

@@ -28,7 +28,7 @@ const BUFFER_BYTES: (usize, usize) = (1 << 20, 64 << 20);
 #[derive(Debug)]
 pub struct Wire {
     name: String,
-    /// None where there was no memory for one of another MTU: then nothing is heard.
+    /// None where there was no memory for it: then frames come one by one.
     ring: Option<ReceiveRing>,
     socket: PacketSocket,
     link: Option<Link>,
@@ -132,7 +132,12 @@ impl Wire {
         if self.ring.take().is_some() {
             self.socket.unshare()?;
         }
-        self.ring = Some(self.socket.share(self.slots, mtu)?);
+        match self.socket.share(self.slots, mtu) {
+            Ok(ring) => self.ring = Some(ring),
+            Err(error) => {
+                log(format_args!("{}: no memory to share with the kernel: {error}; slower without", self.name));
+            }
+        }
         Ok(())
     }
 
@@ -167,11 +172,15 @@ impl Wire {
     /// then lose them; `came` is given each with its length on the wire, which may be more than the
     /// frame holds.
     pub fn receive(&mut self, frames: &mut Frames, free: &mut Vec<usize>, came: &mut Vec<(usize, usize)>) {
-        let Some(ring) = &mut self.ring else { return };
         for _ in 0..BATCH {
             // The frame given back last is the one still in the processor's cache.
             let Some(frame) = free.last().copied() else { return };
-            let Some(length) = ring.take(frames.bytes_mut(frame)) else { return };
+            let bytes = frames.bytes_mut(frame);
+            let taken = match &mut self.ring {
+                Some(ring) => ring.take(bytes),
+                None => self.socket.receive(bytes).ok(),
+            };
+            let Some(length) = taken else { return };
             free.pop();
             came.push((frame, length));
         }

@@ -4,6 +4,8 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command as Process, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use nines_proto::aoe::ata::{Registers, op};
@@ -17,7 +19,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
 use tempfile::NamedTempFile;
 
-use nines_testkit::initiator::Initiator;
+use nines_testkit::initiator::{Initiator, message};
 
 const OURS: Address = Address { shelf: Shelf(7), slot: Slot(3) };
 /// Longer than anything here takes, shorter than a patient person.
@@ -214,7 +216,8 @@ fn a_link_that_is_down_takes_no_processor_time() {
         return;
     }
     let target = Target::start("");
-    assert_eq!(read(&mut Initiator::open("client0").unwrap(), 9, 1), numbered(9));
+    let mut initiator = Initiator::open("client0").unwrap();
+    assert_eq!(read(&mut initiator, 9, 1), numbered(9));
     let used = || {
         let stat = fs::read_to_string(format!("/proc/{}/stat", target.child.id())).unwrap();
         let (_, fields) = stat.rsplit_once(')').unwrap();
@@ -224,11 +227,12 @@ fn a_link_that_is_down_takes_no_processor_time() {
     };
     ip("link set target0 down");
     let before = used();
-    std::thread::sleep(Duration::from_millis(500));
+    thread::sleep(Duration::from_millis(500));
     let after = used();
     assert!(after - before < 10, "{} of 50 ticks", after - before);
     ip("link set target0 up");
-    assert_eq!(read(&mut Initiator::open("client0").unwrap(), 9, 1), numbered(9));
+    assert_eq!(advertised(&mut initiator), (2, Mac::BROADCAST));
+    assert_eq!(read(&mut initiator, 9, 1), numbered(9));
     target.end();
 }
 
@@ -452,7 +456,7 @@ fn in_one_batch(target: &Target, initiator: &mut Initiator, requests: &[(u8, u64
     kill(pid, Signal::SIGSTOP).unwrap();
     let state = || fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     while !state().contains(") T ") {
-        std::thread::yield_now();
+        thread::yield_now();
     }
     let tags: Vec<u32> = requests
         .iter()
@@ -515,6 +519,43 @@ fn neighbouring_requests_of_a_batch_are_one_call_to_the_disk() {
     assert_eq!(last, expected);
     assert_eq!(fs::read(target.disk.path()).unwrap()[6 * 512..15 * 512], expected);
     target.end();
+}
+
+#[test]
+fn frames_without_end_keep_nobody_waiting() {
+    if !cable(1500) {
+        return;
+    }
+    let target = Target::start("");
+    let mut initiator = Initiator::open("client0").unwrap();
+    // From an address no host can have: taken by the socket, and worth no answer.
+    let header = Header { source: Mac([3, 0, 0, 0, 0, 9]), ..to_target(&mut initiator) };
+    let noise = message(&header, &[0; 12]);
+    let quiet = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let flood = Initiator::open("client0").unwrap();
+            while !quiet.load(Ordering::Relaxed) {
+                // A full send buffer is as good as a frame.
+                let _ = flood.socket.send(&noise);
+            }
+        });
+        // Each fills its frame, so that the next is looked out for.
+        let answers: Vec<bool> = (0..20)
+            .map(|round| {
+                let mut argument = vec![0x41, 0, 2, op::WRITE_EXT];
+                argument.extend(Registers::lba_bytes(4 * round));
+                argument.extend([0; 2]);
+                argument.extend(numbered(round).repeat(2));
+                let header = to_target(&mut initiator);
+                initiator.insist(&header, &argument, 10).unwrap().is_some()
+            })
+            .collect();
+        quiet.store(true, Ordering::Relaxed);
+        assert_eq!(answers, [true; 20]);
+    });
+    let log = target.end();
+    assert!(!log.contains(" malformed=0 "), "{log}");
 }
 
 #[test]

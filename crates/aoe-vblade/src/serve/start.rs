@@ -22,17 +22,11 @@ impl Server {
     /// Gives what comes next a moment, where it is likely to be the continuation of what has come
     /// and the disk would be asked twice, which takes longer than that moment.
     pub(super) fn await_neighbours(&mut self) {
-        while self.ready.len() < PARTS
-            && let Some(wire) = self.ready.last().and_then(|frame| self.continued_on(*frame))
-        {
-            let began = Instant::now();
-            while !self.receive(wire) {
-                if began.elapsed() >= NEIGHBOUR {
-                    return;
-                }
-                std::hint::spin_loop();
-            }
-        }
+        look_out(Instant::now, || {
+            let wire = self.ready.last().and_then(|frame| self.continued_on(*frame))?;
+            self.receive(wire);
+            (self.ready.len() < PARTS).then_some(self.ready.len())
+        });
     }
 
     /// Where the rest of what a host wants would come from: it has filled the frame, and the disk
@@ -174,6 +168,25 @@ impl Server {
     }
 }
 
+/// Looks again and again, until there is nothing to look out for or nothing new for too long. `look`
+/// tells how many requests there are by now; other frames that come are no reason to go on, for
+/// anybody can send them without end.
+fn look_out(mut clock: impl FnMut() -> Instant, mut look: impl FnMut() -> Option<usize>) {
+    let mut newest = None;
+    while let Some(count) = look() {
+        let now = clock();
+        match newest {
+            Some((known, since)) if known == count => {
+                if now.duration_since(since) >= NEIGHBOUR {
+                    return;
+                }
+            }
+            _ => newest = Some((count, now)),
+        }
+        std::hint::spin_loop();
+    }
+}
+
 impl Request {
     /// Whether another may be part of the same job, behind this one.
     fn joins(&self, next: &Self) -> bool {
@@ -185,5 +198,34 @@ impl Request {
             _ => false,
         };
         side_by_side && self.export == next.export && whole(self) && whole(next)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How often is looked, a microsecond apart, when so many requests are there at each look.
+    fn looks(counts: impl IntoIterator<Item = usize>) -> usize {
+        let (start, mut microseconds, mut looks) = (Instant::now(), 0, 0);
+        let mut counts = counts.into_iter();
+        let clock = || {
+            microseconds += 1;
+            start + Duration::from_micros(microseconds)
+        };
+        look_out(clock, || {
+            looks += 1;
+            assert!(looks < 1000, "it looks for ever");
+            counts.next()
+        });
+        looks
+    }
+
+    #[test]
+    fn a_neighbour_is_looked_out_for_ten_microseconds_and_noise_makes_it_no_longer() {
+        assert_eq!(looks([]), 1, "nothing to look out for");
+        assert_eq!(looks(std::iter::repeat(1)), 11);
+        assert_eq!(looks([1, 1, 1, 2, 2, 3].into_iter().chain(std::iter::repeat(4))), 17);
+        assert_eq!(looks([1, 2, 3, 4]), 5, "as many as one job holds");
     }
 }
