@@ -106,7 +106,7 @@ impl Export {
 
 /// Whether an error says that the disk is not what it should be, by the names Linux's block layer
 /// has for that: errors of the medium, the device, the data's protection, and a device that is gone.
-/// A full file system, a lack of memory or a path that is down for now does not.
+/// A full file system, a lack of memory or a path that is down is not the disk's.
 fn of_the_disk(error: &io::Error) -> bool {
     let errno = error.raw_os_error().map(Errno::from_raw);
     matches!(errno, Some(Errno::EIO | Errno::ENODATA | Errno::EREMOTEIO | Errno::EILSEQ | Errno::ENODEV | Errno::ENXIO))

@@ -1,6 +1,5 @@
 //! What each client of an export has asked for, and how it was served.
 
-use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 use nines_proto::aoe::statistics::Client;
@@ -11,26 +10,13 @@ use super::histogram::Histogram;
 /// Clients that are told apart; addresses are easily forged, so there has to be an end.
 const MOST: usize = 64;
 
-/// What is counted of a client: as it is shown, but for its name and its times.
+/// What is counted of a client.
 #[derive(Debug, Clone, Default)]
-pub struct Tally {
+struct Tally {
+    /// Without its name and its times.
     counts: Client,
     read_times: Histogram,
     change_times: Histogram,
-}
-
-impl Deref for Tally {
-    type Target = Client;
-
-    fn deref(&self) -> &Client {
-        &self.counts
-    }
-}
-
-impl DerefMut for Tally {
-    fn deref_mut(&mut self) -> &mut Client {
-        &mut self.counts
-    }
 }
 
 impl Tally {
@@ -97,20 +83,20 @@ impl Clients {
     ///
     /// # Panics
     /// There is no such client.
-    pub fn tally(&mut self, number: usize) -> &mut Tally {
-        &mut self.tallies[number]
+    pub fn tally(&mut self, number: usize) -> &mut Client {
+        &mut self.tallies[number].counts
     }
 
     /// Counts a frame that gets no answer, if it comes from a client: others leave no trace.
     pub fn ignored(&mut self, mac: Mac) {
         if let Some(number) = self.known(mac) {
-            self.tallies[number].ignored += 1;
+            self.tallies[number].counts.ignored += 1;
         }
     }
 
     /// A request for the disk has come.
     pub fn queue(&mut self, number: usize) {
-        let tally = &mut self.tallies[number];
+        let tally = self.tally(number);
         tally.queue += 1;
         tally.queue_most = tally.queue_most.max(tally.queue);
         self.queue += 1;
@@ -119,7 +105,7 @@ impl Clients {
 
     /// It is answered, or given up.
     pub fn leave(&mut self, number: usize) {
-        self.tallies[number].queue -= 1;
+        self.tallies[number].counts.queue -= 1;
         self.queue -= 1;
     }
 
@@ -141,7 +127,7 @@ impl Clients {
     pub fn together(&self) -> Client {
         let mut sum = Tally::default();
         self.tallies.iter().for_each(|tally| sum.add(tally));
-        (sum.queue, sum.queue_most) = (self.queue, self.queue_most);
+        (sum.counts.queue, sum.counts.queue_most) = (self.queue, self.queue_most);
         sum.show("all".to_owned())
     }
 }

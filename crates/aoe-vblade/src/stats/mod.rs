@@ -7,7 +7,7 @@ use std::fmt;
 
 use crate::target::Ignored;
 
-pub use clients::{Clients, Tally};
+pub use clients::Clients;
 
 /// Plain counters; the loop is one thread.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -3,6 +3,7 @@
 use nines_proto::ctl::{ErrorKind, FenceEnd, FenceTested, Value};
 
 use super::fence::{News, Results, cut};
+use super::fence_course::Wanted;
 use super::{Op, State};
 use crate::lock::{CallId, Refusal};
 
@@ -74,7 +75,7 @@ impl State {
             refuse(ErrorKind::Busy, format!("{MAX_WAITING} calls wait for operation {} already", pending.number))
         } else {
             let incarnation = record.map_or(0, |member| member.incarnation);
-            self.begin_fence(node, name, incarnation, who, why, time, vec![call], results);
+            self.begin_fence(Wanted { node, name, incarnation, who, why, time }, vec![call], results);
             return;
         };
         results.answer(&[call], &refusal);

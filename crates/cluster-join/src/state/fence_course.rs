@@ -13,6 +13,18 @@ fn over(operation: &Operation, boot: String, how: String, results: &mut Results<
     results.answer(waiting, &Ok(Value::Fenced { operation: *number }));
 }
 
+/// That a run of a node is to be fenced, since when, and who wants it and why.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted<'a> {
+    pub node: u64,
+    pub name: &'a str,
+    /// 0 is one that never came.
+    pub incarnation: u64,
+    pub who: &'a str,
+    pub why: &'a str,
+    pub time: u64,
+}
+
 impl State {
     /// Frees what the former boot of `node` had; how much that was, for people.
     pub(super) fn free(&mut self, node: u64, time: u64, decided: &mut Vec<Decided>) -> usize {
@@ -23,17 +35,8 @@ impl State {
     }
 
     /// A lost node that holds something, or one that never came, is to be fenced.
-    #[allow(clippy::too_many_arguments)] // the fields of one command
-    pub(super) fn fence_asked(
-        &mut self,
-        node: u64,
-        name: &str,
-        incarnation: u64,
-        who: &str,
-        why: &str,
-        time: u64,
-        results: &mut Results<'_>,
-    ) {
+    pub(super) fn fence_asked(&mut self, asked: Wanted<'_>, results: &mut Results<'_>) {
+        let Wanted { node, incarnation, .. } = asked;
         let wanted = match self.members.get(&node) {
             Some(member) => {
                 member.incarnation == incarnation
@@ -45,22 +48,13 @@ impl State {
             None => incarnation == 0,
         };
         if wanted && self.fencing.pending(node).is_none() && !self.configured.lacks(node) {
-            self.begin_fence(node, name, incarnation, who, why, time, Vec::new(), results);
+            self.begin_fence(asked, Vec::new(), results);
         }
     }
 
-    #[allow(clippy::too_many_arguments)] // the fields of one operation
-    pub(super) fn begin_fence(
-        &mut self,
-        node: u64,
-        name: &str,
-        incarnation: u64,
-        who: &str,
-        why: &str,
-        time: u64,
-        waiting: Vec<CallId>,
-        results: &mut Results<'_>,
-    ) -> u64 {
+    /// Begins an operation, whose number is returned and whose end is told to those who wait.
+    pub(super) fn begin_fence(&mut self, asked: Wanted<'_>, waiting: Vec<CallId>, results: &mut Results<'_>) -> u64 {
+        let Wanted { node, name, incarnation, who, why, time } = asked;
         let (who, why, name) = (cut(who), cut(why), name.to_owned());
         self.audit.record(time, "fence-asked", &name, &who, &why);
         let operation = self.fencing.begin(Operation {
@@ -178,7 +172,7 @@ impl State {
             return;
         }
         if self.fencing.pending(node).is_none() {
-            self.begin_fence(node, name, incarnation, who, how, time, Vec::new(), results);
+            self.begin_fence(Wanted { node, name, incarnation, who, why: how, time }, Vec::new(), results);
         }
         self.confirm(node, end, who, how, time, results);
     }

@@ -20,6 +20,7 @@ use crate::log::Forced;
 use audit::Audit;
 use configured::{Configured, Leave, Proposed, Stored};
 use fence::{Ended, Fencing, Hold, News, Results};
+use fence_course::Wanted;
 use keys::Keys;
 
 /// One change, as the log carries it.
@@ -336,7 +337,8 @@ impl State {
             Command::Forced { forced, time } => self.went_on_alone(&forced, time, &mut decided, effects),
             Command::FenceAsked { node, name, incarnation, who, why, time } => {
                 let mut results = Results { decided: &mut decided, effects };
-                self.fence_asked(node, &name, incarnation, &who, &why, time, &mut results);
+                let asked = Wanted { node, name: &name, incarnation, who: &who, why: &why, time };
+                self.fence_asked(asked, &mut results);
             }
             Command::FenceDone { operation, incarnation, end, time } => {
                 let mut results = Results { decided: &mut decided, effects };
