@@ -19,7 +19,7 @@ for end in target client; do
     ip -n "$(ns $end)" link set eth1 up
 done
 truncate -s 4M "$tmp/disk"
-start target in_ns target aoe-vblade 7 3 eth1 "$tmp/disk"
+start target ip netns exec "$(ns target)" aoe-vblade 7 3 eth1 "$tmp/disk"
 wait_for 10 grep -q e7.3 "$tmp/target"
 
 # between OPTION...: put the middlebox there; $box is its process.
