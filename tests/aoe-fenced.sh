@@ -11,6 +11,7 @@ veth target client
 # shellcheck source=tests/aoe/driver.sh
 . "$(dirname -- "$0")/aoe/driver.sh"
 fenced() { in_ns client env CLUSTER_SOCKET="$tmp/1.sock" "$top/scripts/aoe-fenced" "$@"; }
+fenced --help | grep -q 'aoe-fenced NODE=eX.Y' || fail "$(fenced --help)"
 fails 2 fenced
 fails 2 fenced n3
 fails 2 fenced n3=sdb
